@@ -1,0 +1,156 @@
+"""Data sets in files: three ways to lay out images and labels, and how one pair of files is read.
+
+    ROOT/SPLIT/ and ROOT/SPLITannot/      SegNet's CamVid: same stems in both
+    ROOT/SPLIT.txt                        a list: one `image label` pair of paths a line, relative to the list
+    ROOT/images/ and ROOT/labels/         same stems in both; each may have folders train, val … inside
+
+They are tried in this order. A list may also be named itself, whatever it is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtpsp.arrays import Image
+from rtpsp.data.class_ids import read_class_ids
+from rtpsp.data.sample import Sample
+from rtpsp.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+LABEL_SUFFIXES = frozenset({".png"})
+SHOWN = 5  # names in one error message
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """An image file and its label file, not yet read; an `rtpsp.data.sample.Entry`."""
+
+    name: str
+    image: Path
+    label: Path
+
+    def load(self) -> Sample:
+        """Read both files.
+
+        Raises:
+            DataError: One cannot be read, the label holds no class ids, or their sizes differ.
+        """
+        image, truth = _read_image(self.image), read_class_ids(self.label)
+        if image.shape[:2] != truth.shape:
+            raise DataError(
+                f"label {self.label} is {truth.shape[0]}x{truth.shape[1]} (HxW), its image {self.image} is "
+                f"{image.shape[0]}x{image.shape[1]}: they must have one size"
+            )
+        return Sample(self.name, image, truth)
+
+
+def find_pairs(path: Path, split: str) -> tuple[FilePair, ...]:
+    """The pairs of a folder or a list, in the order of their names or of the list.
+
+    Args:
+        path: A folder in one of the layouts above, or a text file with pairs.
+        split: Which part of a folder, e.g. ``val``; a list is taken whole.
+
+    Raises:
+        DataError: Nothing there, no known layout, or files without a partner.
+    """
+    if path.is_file():
+        return _from_list(path)
+    if not path.is_dir():
+        raise DataError(f"no data set at {path}: give a folder, a list of pairs, or sim://street")
+    if (path / split).is_dir() and (path / f"{split}annot").is_dir():
+        return _from_folders(path / split, path / f"{split}annot")
+    if (path / f"{split}.txt").is_file():
+        return _from_list(path / f"{split}.txt")
+    images, labels = path / "images", path / "labels"
+    if images.is_dir() and labels.is_dir():
+        if (images / split).is_dir() or (labels / split).is_dir():
+            images, labels = images / split, labels / split
+        return _from_folders(images, labels)
+    raise DataError(
+        f"{path} holds {_listed(_names(path))}; for split {split!r} expected folders {split}/ and {split}annot/, "
+        f"or a list {split}.txt, or folders images/ and labels/: check the path, or name another split"
+    )
+
+
+def _from_folders(images: Path, labels: Path) -> tuple[FilePair, ...]:
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder} beside {labels if folder == images else images}: images need labels")
+    image_of, label_of = _by_stem(images, IMAGE_SUFFIXES), _by_stem(labels, LABEL_SUFFIXES)
+    if not image_of:
+        raise DataError(f"no images in {images}, it holds {_listed(_names(images))}: check the path and the split")
+    for present, absent, what in ((image_of, label_of, f"label (PNG) in {labels}"), (label_of, image_of, "image")):
+        alone = [present[stem].name for stem in present if stem not in absent]
+        if alone:
+            folder = next(iter(present.values())).parent
+            raise DataError(f"{folder}: no {what} for {_listed(alone)}: every image needs a label of the same name")
+    return tuple(FilePair(image_of[stem].name, image_of[stem], label_of[stem]) for stem in image_of)
+
+
+def _from_list(path: Path) -> tuple[FilePair, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a text file of pairs ({error}): give a folder or a list") from error
+    pairs: list[FilePair] = []
+    for number, line in enumerate(lines, 1):
+        # A tab allows names with blanks.
+        words = [word.strip() for word in line.split("\t")] if "\t" in line else line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2:
+            raise DataError(
+                f"{path}, line {number}: {line.strip()!r} has {len(words)} words, expected `image label`, two paths; "
+                "separate them by a tab if names have blanks"
+            )
+        pairs.append(FilePair(words[0], path.parent / words[0], path.parent / words[1]))
+    if not pairs:
+        raise DataError(f"{path} lists no pairs: expected one `image label` pair of paths a line")
+    absent = [str(file) for pair in pairs for file in (pair.image, pair.label) if not file.is_file()]
+    if absent:
+        raise DataError(f"{path} lists files that are not there: {_listed(absent)}; paths start at the list's folder")
+    return tuple(pairs)
+
+
+def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for name in _names(folder):
+        file = folder / name
+        if file.suffix.lower() not in suffixes or not file.is_file():
+            continue
+        if file.stem in files:
+            raise DataError(f"{folder} holds {files[file.stem].name} and {name}: which one is meant? Remove the other")
+        files[file.stem] = file
+    return files
+
+
+def _names(folder: Path) -> list[str]:
+    # Hidden files are left out: macOS leaves ._a.png beside a.png.
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _read_image(path: Path) -> Image:
+    import cv2
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)  # imread cannot open every path on Windows
+    except OSError as error:
+        raise DataError(f"image {path} cannot be read: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:  # an empty file, or more pixels than OpenCV's limit
+        image = None
+    if image is None:
+        raise DataError(f"image {path} cannot be decoded: it is damaged or of an unknown format; copy it again")
+    return np.asarray(image, np.uint8)

@@ -1,0 +1,38 @@
+"""One labelled image, and what can load one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rtpsp.arrays import ClassMap, Image
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A labelled image.
+
+    Attributes:
+        name: What an error message or a report calls it.
+        image: uint8 [H, W, 3] BGR.
+        truth: uint8 or int32 [H, W] class ids; may hold the label set's ignored id.
+    """
+
+    name: str
+    image: Image
+    truth: ClassMap
+
+
+class Entry(Protocol):
+    """A sample that has not been loaded."""
+
+    @property
+    def name(self) -> str:
+        """The sample's name, known before it is loaded."""
+
+    def load(self) -> Sample:
+        """Read or draw the sample; the arrays are new, and the caller's own.
+
+        Raises:
+            DataError: Image and label cannot be read or do not fit together.
+        """

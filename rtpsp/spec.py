@@ -1,0 +1,173 @@
+"""What a model file knows of itself: the spec inside an ONNX file, and the header of an engine file.
+
+The spec is written once, at export, and travels with the graph: in the ONNX file under the metadata key `SPEC_KEY`, in
+an engine file inside its header. Nothing else in rtpsp repeats an input size, a normalisation or a class name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from rtpsp.errors import EngineFileError, InputError, ModelError
+from rtpsp.labels import LabelSet
+
+SPEC_KEY = "rtpsp.spec"
+SPEC_VERSION = 1
+
+Fit = Literal["stretch", "letterbox", "crop"]
+Resize = Literal["area", "bilinear"]
+Channels = Literal["rgb", "bgr"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+MAX_UINT8_CLASSES = 256  # beyond it a class map is int32: TensorRT has no uint16
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How frames meet a model, and what its answers mean.
+
+    Attributes:
+        name: Short name for file names and reports, e.g. ``pspnet18-camvid``.
+        arch: Architecture, e.g. ``pspnet18``.
+        height: Model input height in pixels.
+        width: Model input width in pixels.
+        labels: Classes in id order.
+        output_stride: Pixels of input a side for one of the feature map that the pyramid pools.
+        mean: Per-channel mean on a 0..1 scale, in the order of `channels`.
+        std: Per-channel standard deviation on a 0..1 scale, in the order of `channels`.
+        channels: Channel order that the network was trained with. Frames are always BGR; the graph reorders.
+        fit: How a frame of another shape meets the model's: ``stretch`` ignores the aspect ratio, ``letterbox`` keeps
+            it and pads with the mean colour, ``crop`` keeps it and cuts the middle out.
+        resize: Interpolation of that step.
+        licence: Licence of the weights in one line; not that of the code.
+    """
+
+    name: str
+    arch: str
+    height: int
+    width: int
+    labels: LabelSet
+    output_stride: int = 8
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels: Channels = "rgb"
+    fit: Fit = "stretch"
+    resize: Resize = "area"
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("fit", Fit), ("resize", Resize), ("channels", Channels)):
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise ModelError(f"spec: {name} is {value!r}, expected one of {', '.join(get_args(allowed))}")
+        for name in ("height", "width", "output_stride"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ModelError(f"spec: {name} is {value!r}, expected a whole number from 1")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
+            raise ModelError(f"spec: mean {self.mean} and std {self.std} must hold three values, std above zero")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Model input size as (height, width) in pixels."""
+        return self.height, self.width
+
+    @property
+    def class_dtype(self) -> Literal["uint8", "int32"]:
+        """Type of a class id in this model's class maps."""
+        return "uint8" if len(self.labels) <= MAX_UINT8_CLASSES else "int32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, with the version of this layout."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "labels"}
+        return {"version": SPEC_VERSION, **values, "labels": self.labels.to_dict()}
+
+    def to_json(self) -> str:
+        """The text stored under `SPEC_KEY`."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ModelError: A field is missing or of the wrong kind, or the layout is newer than this program.
+        """
+        version = values.get("version")
+        if version != SPEC_VERSION:
+            raise ModelError(
+                f"spec version is {version!r}, this rtpsp reads {SPEC_VERSION}: upgrade rtpsp or export again"
+            )
+        known = {f.name for f in fields(cls)}
+        try:
+            given = {key: value for key, value in values.items() if key in known}
+            given["labels"] = LabelSet.from_dict(given["labels"])
+            given["mean"] = tuple(float(value) for value in given["mean"])
+            given["std"] = tuple(float(value) for value in given["std"])
+            return cls(**given)
+        except ModelError:
+            raise
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise ModelError(f"spec cannot be read ({error}): export the model again") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """The inverse of `to_json`.
+
+        Raises:
+            ModelError: The text is not a spec.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"spec is not JSON ({error}): export the model again") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"spec is a {type(values).__name__}, expected an object: export the model again")
+        return cls.from_dict(values)
+
+
+@dataclass(frozen=True)
+class EngineHeader:
+    """What an engine file says of its payload.
+
+    Attributes:
+        spec: The model's own spec.
+        backend: Name in the backend table, e.g. ``openvino``.
+        precision: What was asked for; what ran is told by an open engine.
+        model_digest: sha256 of the ONNX file that was lowered, in hex.
+        versions: Package versions at build time, ``rtpsp`` and the backend's among them.
+        calibration_digest: Digest of the calibration set, for INT8.
+        options: What the builder was told and chose beyond that, by name.
+    """
+
+    spec: ModelSpec
+    backend: str
+    precision: Precision
+    model_digest: str
+    versions: dict[str, str] = field(default_factory=dict)
+    calibration_digest: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "spec": self.spec.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EngineHeader:
+        """The inverse of `to_dict`.
+
+        Raises:
+            EngineFileError: A field is missing or of the wrong kind.
+        """
+        known = {f.name for f in fields(cls)}
+        try:
+            given = {key: value for key, value in values.items() if key in known}
+            return cls(**{**given, "spec": ModelSpec.from_dict(given["spec"])})
+        except (AttributeError, KeyError, TypeError, ModelError) as error:
+            raise EngineFileError(f"engine header cannot be read ({error}): build the engine again") from error

@@ -1,0 +1,54 @@
+"""Package metadata. Build system, lint, types and tests are configured in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TRAIN = [
+    "torch>=2.9",  # the only room that imports it is rtpsp.model
+    "onnxscript>=0.7",  # torch.onnx.export needs it
+]
+
+TEST = [
+    "mypy>=2.1",
+    "pytest>=9.0",
+    "ruff>=0.15",
+]
+
+setup(
+    name="rtpsp",
+    version="0.1.0",
+    description="Real-time PSPNet segmentation: any PSPNet in, the fastest correct engine out, fresh frames on screen",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0 AND LicenseRef-CamVid-Research-Only",
+    license_files=["LICENSE", "rtpsp/zoo/LICENSE-WEIGHTS.txt"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["rtpsp", "rtpsp.*"]),
+    package_data={"rtpsp": ["py.typed"], "rtpsp.zoo": ["*.onnx", "*.md", "*.txt"]},
+    install_requires=[
+        "av>=17",  # files, timestamps, H.264 out: its wheel brings FFmpeg with x264, OpenCV's has no H.264 encoder
+        "click>=8.2",
+        "numpy>=1.26",
+        "onnx>=1.19",
+        "onnx-ir>=0.2",  # the ONNX project's own graph library: pure Python, released monthly, typed
+        "onnxruntime>=1.23",
+        "opencv-python>=4.11",
+        "openvino>=2025.3",
+        "platformdirs>=4.3",
+        "rich>=14",
+    ],
+    extras_require={"train": TRAIN, "test": TEST},
+    entry_points={"console_scripts": ["rtpsp = rtpsp.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Multimedia :: Video :: Capture",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+)
