@@ -1,0 +1,204 @@
+"""The same frames through two graphs: how far apart are their scores, how often do they name the same class?
+
+ONNX Runtime runs both with its own optimisations off, so that what is compared is the graphs and not its fusions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from rtpsp.errors import BoundNotMet, InputError, MissingError, ModelError
+from rtpsp.onnx_file import INPUT, OUTPUT, model_bytes
+from rtpsp.pooling import bilinear_matrix
+from rtpsp.spec import ModelSpec
+
+FloatArray = npt.NDArray[np.float32]
+Frames = npt.NDArray[np.uint8]
+
+MAX_ERROR = 1e-4  # FP32 rounding through a hundred layers stays below 1e-5
+MIN_AGREEMENT = 0.9999  # a pixel whose two best scores differ by rounding alone may flip
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a graph answered.
+
+    Attributes:
+        logits: float32 [frames, classes, H, W], None where the graph gives class ids alone.
+        class_map: Class ids, [frames, H, W].
+    """
+
+    logits: FloatArray | None
+    class_map: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far one graph's answers are from another's.
+
+    Attributes:
+        max_error_relative: max|a - b| / max|b| over the scores, b being the reference's; None where either graph gives
+            class ids alone; infinite where a score is not a number.
+        class_agreement: Share of pixels, 0..1, with the same class in both.
+    """
+
+    max_error_relative: float | None
+    class_agreement: float
+
+
+def sample_frames(spec: ModelSpec, count: int = 2, seed: int = 0) -> Frames:
+    """Frames that are natural enough to move every layer: smooth structure, edges and noise; the same every time.
+
+    Args:
+        spec: Gives the size.
+        count: How many.
+        seed: Another seed, other frames.
+
+    Returns:
+        uint8 [count, H, W, 3] BGR.
+    """
+    generator = np.random.default_rng(seed)
+    height, width = spec.size
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for frame in frames:
+        smooth = _interpolate(generator.uniform(20, 235, (3, 7, 9)).astype(np.float32), spec.size)
+        blocks = generator.uniform(-60, 60, (3, 5, 6)).astype(np.float32)
+        rows, columns = np.arange(height) * 5 // height, np.arange(width) * 6 // width
+        noise = generator.normal(0, 12, (3, height, width)).astype(np.float32)
+        picture = smooth + blocks[:, rows][:, :, columns] + noise
+        frame[...] = np.clip(np.rint(picture), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return frames
+
+
+def to_image(frames: Frames, spec: ModelSpec) -> FloatArray:
+    """The definition of the normalisation: ``(x / 255 - mean) / std`` in the spec's channel order.
+
+    Args:
+        frames: uint8 [N, H, W, 3] BGR.
+        spec: Mean, standard deviation and channel order.
+
+    Returns:
+        float32 [N, 3, H, W].
+    """
+    ordered = frames[..., ::-1] if spec.channels == "rgb" else frames
+    normal = (ordered / 255.0 - np.array(spec.mean)) / np.array(spec.std)
+    return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
+
+
+def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> Outputs:
+    """Answers of a graph at any stage of lowering, by ONNX Runtime on the CPU.
+
+    Args:
+        model: Takes ``frames`` or ``image``, gives ``class_map`` or ``logits``. Scores smaller than the input are
+            upsampled here as `rtpsp.graph.classmap` does it in the graph.
+        spec: Size and normalisation.
+        frames: uint8 [n, H, W, 3] BGR; a graph of batch N gets them N at a time, the last one repeated to fill.
+        threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
+
+    Raises:
+        MissingError: onnxruntime is not installed.
+        ModelError: ONNX Runtime refuses the graph.
+        InputError: The frames are not of the model's size.
+    """
+    if frames.dtype != np.uint8 or frames.shape[1:] != (*spec.size, 3) or not len(frames):
+        raise InputError(
+            f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [n, {spec.height}, {spec.width}, 3], "
+            f"n at least 1: resize them to the model's size"
+        )
+    session = _open(model, threads)
+    entry, result = session.get_inputs()[0], session.get_outputs()[0].name
+    answers = []
+    for chunk in _chunks(frames, batch=int(entry.shape[0])):
+        value = to_image(chunk, spec) if entry.name == INPUT else chunk
+        answers.append(session.run([result], {entry.name: value})[0])
+    answer = np.concatenate(answers)[: len(frames)]
+    if result != OUTPUT:
+        return Outputs(None, answer)
+    if answer.shape[2:] != spec.size:
+        answer = _interpolate(answer, spec.size)
+    return Outputs(answer, answer.argmax(axis=1))
+
+
+def compare(
+    before: ir.Model, after: ir.Model, spec: ModelSpec, frames: Frames | None = None, threads: int = 0
+) -> Comparison:
+    """Runs the same frames through two graphs.
+
+    Args:
+        before: The reference.
+        after: What is to replace it.
+        spec: Of both.
+        frames: uint8 [n, H, W, 3] BGR; default `sample_frames`.
+        threads: As in `run`.
+
+    Raises:
+        MissingError: onnxruntime is not installed.
+        ModelError: ONNX Runtime refuses a graph.
+        InputError: The frames are not of the model's size.
+    """
+    frames = sample_frames(spec) if frames is None else frames
+    return measure(run(before, spec, frames, threads), run(after, spec, frames, threads))
+
+
+def measure(reference: Outputs, other: Outputs) -> Comparison:
+    """Compares answers to the same frames."""
+    error = None
+    if reference.logits is not None and other.logits is not None:
+        peak = float(np.abs(reference.logits).max())
+        gap = float(np.abs(other.logits - reference.logits).max())
+        error = 0.0 if gap == 0.0 else gap / peak if peak > 0.0 else np.inf
+        error = error if np.isfinite(error) else float("inf")
+    return Comparison(error, float(np.mean(reference.class_map == other.class_map)))
+
+
+def require(comparison: Comparison, step: str) -> None:
+    """Refuses a graph that does not answer as the one it replaces.
+
+    Args:
+        comparison: Of the two graphs.
+        step: What the error calls the pass.
+
+    Raises:
+        BoundNotMet: The relative error is above `MAX_ERROR` or the agreement below `MIN_AGREEMENT`.
+    """
+    error, agreement = comparison.max_error_relative, comparison.class_agreement
+    if (error is not None and not error <= MAX_ERROR) or not agreement >= MIN_AGREEMENT:
+        scores = "" if error is None else f"scores differ by {error:.2g} of the largest (at most {MAX_ERROR:g}), "
+        raise BoundNotMet(
+            f"{step} changed the model: {scores}class agreement is {agreement:.4%} (at least {MIN_AGREEMENT:.2%}): "
+            f"keep the model file and report it"
+        )
+
+
+def _open(model: ir.Model, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingError("verifying a graph needs onnxruntime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors are raised; its warnings about unused constants are not a user's matter
+    try:
+        return onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each status code
+        raise ModelError(f"ONNX Runtime refuses the graph ({error}): export the model again") from error
+
+
+def _chunks(frames: Frames, batch: int) -> Iterator[Frames]:
+    for start in range(0, len(frames), batch):
+        chunk = frames[start : start + batch]
+        short = batch - len(chunk)
+        yield np.ascontiguousarray(np.concatenate([chunk, np.repeat(chunk[-1:], short, axis=0)]) if short else chunk)
+
+
+def _interpolate(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    height, width = values.shape[-2:]
+    rows, columns = bilinear_matrix(height, size[0]), bilinear_matrix(width, size[1])
+    return np.asarray(rows @ values @ columns.T, np.float32)

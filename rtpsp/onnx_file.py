@@ -1,0 +1,163 @@
+"""A model file: one ONNX file with its weights inside and its spec under the metadata key `SPEC_KEY`.
+
+Both sides of the file use this module: `rtpsp.model.export` writes it, `rtpsp.graph` reads it. The contract: one input
+``image``, float32 [1, 3, H, W], normalised, in the spec's channel order; one output ``logits``, float32
+[1, classes, h, w]; every size static.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from rtpsp.errors import ModelError, OutputError
+from rtpsp.spec import SPEC_KEY, ModelSpec
+
+INPUT = "image"
+OUTPUT = "logits"
+MIN_OPSET = 13  # Resize with sizes, Cast and ArgMax as the passes write them
+
+
+def load_model(path: str | os.PathLike[str]) -> tuple[ir.Model, ModelSpec]:
+    """Reads a model file and checks it against its own spec.
+
+    Args:
+        path: An ONNX file from ``rtpsp export``.
+
+    Raises:
+        ModelError: No such file, not ONNX, no spec, weights outside the file, or an input or output other than the
+            contract's.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): give an ONNX file from rtpsp export") from error
+    try:
+        model = ir.from_proto(onnx.ModelProto.FromString(data))
+    except Exception as error:  # protobuf, onnx and onnx_ir each raise their own kinds for damaged bytes
+        raise ModelError(
+            f"{path}: {len(data)} bytes that are not an ONNX model: give an ONNX file from rtpsp export"
+        ) from error
+    if not model.graph.outputs:  # an empty or foreign file can parse as a model of nothing
+        raise ModelError(f"{path}: not an ONNX model with outputs: give an ONNX file from rtpsp export")
+    text = model.metadata_props.get(SPEC_KEY)
+    if text is None:
+        raise ModelError(f"{path}: an ONNX model without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export")
+    spec = ModelSpec.from_json(text)
+    try:
+        check_model(model, spec)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return model, spec
+
+
+def check_model(model: ir.Model, spec: ModelSpec) -> None:
+    """Checks a graph against the contract of a model file.
+
+    Raises:
+        ModelError: What differs, what the contract asks for, and what to do.
+    """
+    external = [
+        name for name, value in model.graph.initializers.items() if isinstance(value.const_value, ir.ExternalTensor)
+    ]
+    if external:
+        raise ModelError(
+            f"{len(external)} weights lie outside the file ({external[0]}, ...): save the model as one file"
+        )
+    opset = model.opset_imports.get("", 0)
+    if opset < MIN_OPSET:
+        raise ModelError(f"opset is {opset}, expected {MIN_OPSET} or later: export the model again")
+    if [value.name for value in model.graph.inputs] == ["frames"]:
+        raise ModelError("this graph is lowered already (its input is 'frames'): give the file that rtpsp export wrote")
+    want_in = (1, 3, spec.height, spec.width)
+    _check_value("input", model.graph.inputs, INPUT, want_in)
+    shape = _check_value("output", model.graph.outputs, OUTPUT, (1, len(spec.labels), None, None))
+    if shape[2] > spec.height or shape[3] > spec.width:
+        raise ModelError(
+            f"output {OUTPUT!r} is {shape[2]}x{shape[3]}, larger than the input's {spec.height}x{spec.width}: "
+            f"export the model again"
+        )
+
+
+def save_model(model: ir.Model, spec: ModelSpec, path: str | os.PathLike[str]) -> None:
+    """Writes a graph and its spec as one file, by rename: the path never holds half a file.
+
+    Args:
+        model: Any graph; not modified. The spec replaces one that it carries.
+        spec: What stands under `SPEC_KEY`.
+        path: Where; an existing file is replaced.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    stamped = model.clone()
+    stamped.metadata_props[SPEC_KEY] = spec.to_json()
+    write_atomically(model_bytes(stamped), Path(path))
+
+
+def model_bytes(model: ir.Model) -> bytes:
+    """The graph as the bytes of an ONNX file; the same graph gives the same bytes."""
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    return data
+
+
+def model_digest(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes, in hex.
+
+    Raises:
+        ModelError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): give an ONNX file from rtpsp export") from error
+    return digest.hexdigest()
+
+
+def write_atomically(data: bytes, path: Path) -> None:
+    """Writes beside the target, then renames over it.
+
+    Raises:
+        OutputError: The folder is missing, not writable, or full.
+    """
+    part: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            part = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # a temporary file is private; what a user asked for is as any file of theirs
+        part.replace(path)
+    except OSError as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}): choose another folder") from error
+
+
+def _check_value(kind: str, values: Sequence[ir.Value], name: str, want: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The shape of a graph's only input or output; None in `want` stands for any static size."""
+    wanted = f"one {kind} {name!r}, float32 [{', '.join('any' if side is None else str(side) for side in want)}]"
+    if [value.name for value in values] != [name]:
+        found = ", ".join(repr(value.name) for value in values) or "none"
+        raise ModelError(f"{kind}s are {found}, expected {wanted}: make the file with rtpsp export")
+    value = values[0]
+    shape = [] if value.shape is None else [side if isinstance(side, int) else str(side) for side in value.shape]
+    fits = len(shape) == len(want) and all(
+        isinstance(side, int) and expected in (None, side) for side, expected in zip(shape, want, strict=True)
+    )
+    if value.dtype != ir.DataType.FLOAT or not fits:
+        found = f"{value.dtype} [{', '.join(map(str, shape))}]"
+        raise ModelError(f"{kind} {name!r} is {found}, expected {wanted}: make the file with rtpsp export")
+    return tuple(int(side) for side in shape)

@@ -1,0 +1,25 @@
+"""The models that come with rtpsp; their weights have a licence of their own, `LICENSE-WEIGHTS.txt` beside this."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from rtpsp.errors import UsageError
+
+DEFAULT = "pspnet18-camvid"
+NAMES = (DEFAULT,)
+
+
+def model_path(name: str = DEFAULT) -> Path:
+    """Where a shipped model file lies.
+
+    Args:
+        name: One of `NAMES`.
+
+    Raises:
+        UsageError: No such model is shipped.
+    """
+    if name not in NAMES:
+        raise UsageError(f"no shipped model {name!r}: use one of {', '.join(NAMES)}, or give an ONNX file")
+    return Path(str(resources.files(__name__) / f"{name}.onnx"))

@@ -1,0 +1,130 @@
+"""Model files: what is read, what is refused and how, and that a write is all or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from rtpsp.errors import ModelError, OutputError
+from rtpsp.labels import CAMVID
+from rtpsp.onnx_file import load_model, model_bytes, model_digest, save_model
+from rtpsp.spec import ModelSpec
+
+SPEC = ModelSpec("tiny", "pspnet18", 4, 6, CAMVID)
+
+
+def tiny(
+    size: tuple[int | str, int | str] = (4, 6),
+    classes: int = 11,
+    names: tuple[str, str] = ("image", "logits"),
+    dtype: ir.DataType = ir.DataType.FLOAT,
+    opset: int = 19,
+) -> ir.Model:
+    """One 1x1 convolution."""
+    image = ir.Value(name=names[0], shape=ir.Shape((1, 3, *size)), type=ir.TensorType(dtype))
+    logits = ir.Value(name=names[1], shape=ir.Shape((1, classes, *size)), type=ir.TensorType(dtype))
+    array = np.arange(3 * classes, dtype=np.float32).reshape(classes, 3, 1, 1)
+    weight = ir.Value(name="weight", const_value=ir.tensor(array, name="weight"))
+    conv = ir.node("Conv", [image, weight], outputs=[logits], name="conv")
+    graph = ir.Graph([image], [logits], nodes=[conv], initializers=[weight], opset_imports={"": opset}, name="tiny")
+    return ir.Model(graph, ir_version=9)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    model = tiny()
+    save_model(model, SPEC, path)
+    assert "rtpsp.spec" not in model.metadata_props
+    read, spec = load_model(path)
+    assert spec == SPEC
+    weight, expected = (graph.graph.initializers["weight"].const_value for graph in (read, model))
+    assert weight is not None and expected is not None
+    np.testing.assert_array_equal(weight.numpy(), expected.numpy())
+    save_model(read, spec, path)
+    digest = model_digest(path)
+    save_model(load_model(path)[0], spec, path)
+    assert model_digest(path) == digest
+    save_model(read, ModelSpec("other", "pspnet18", 4, 6, CAMVID), path)
+    assert model_digest(path) != digest
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tiny.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            tiny(size=(4, 7)),
+            r"input 'image' is FLOAT \[1, 3, 4, 7\], expected one input 'image', float32 \[1, 3, 4, 6\]",
+        ),
+        (tiny(size=("H", "W")), r"\[1, 3, H, W\], expected"),
+        (tiny(classes=10), r"output 'logits' is FLOAT \[1, 10, 4, 6\], expected .*\[1, 11, any, any\]"),
+        (tiny(names=("x", "logits")), "inputs are 'x', expected one input 'image'"),
+        (tiny(names=("image", "y")), "outputs are 'y', expected one output 'logits'"),
+        (tiny(names=("frames", "class_map")), "lowered already"),
+        (tiny(dtype=ir.DataType.FLOAT16), "is FLOAT16"),
+        (tiny(opset=11), "opset is 11, expected 13"),
+    ],
+)
+def test_refuses_a_graph_that_breaks_the_contract(tmp_path: Path, model: ir.Model, says: str) -> None:
+    save_model(model, SPEC, tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match=says) as caught:
+        load_model(tmp_path / "x.onnx")
+    assert str(caught.value).startswith(str(tmp_path / "x.onnx"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 100, b"\x08\x09"])
+def test_refuses_what_is_not_onnx(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        load_model(tmp_path / "x.onnx")
+
+
+def test_refuses_half_a_file(tmp_path: Path) -> None:
+    data = model_bytes(tiny())
+    (tmp_path / "x.onnx").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        load_model(tmp_path / "x.onnx")
+
+
+def test_refuses_a_model_without_a_spec(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(model_bytes(tiny()))
+    with pytest.raises(ModelError, match=r"without a spec.*rtpsp export"):
+        load_model(tmp_path / "x.onnx")
+
+
+def test_refuses_weights_beside_the_file(tmp_path: Path) -> None:
+    model = tiny()
+    model.metadata_props["rtpsp.spec"] = SPEC.to_json()
+    ir.save(model, tmp_path / "x.onnx", external_data="x.data", size_threshold_bytes=0)
+    with pytest.raises(ModelError, match="lie outside the file"):
+        load_model(tmp_path / "x.onnx")
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.onnx", tmp_path):
+        with pytest.raises(ModelError, match="cannot be read"):
+            load_model(path)
+        with pytest.raises(ModelError, match="cannot be read"):
+            model_digest(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save_model(tiny(), SPEC, path)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_model(tiny(), SPEC, tmp_path / "none" / "x.onnx")
