@@ -1,0 +1,174 @@
+"""The contract of every engine: frames in, class maps out, in the thread that opened it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from rtpsp.arrays import ClassMap, Image
+from rtpsp.errors import InputError, UsageError
+from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.timing import now
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine may use the machine.
+
+    Attributes:
+        threads: CPU threads; 0 leaves the number to the backend.
+        depth: Batches in flight: 1 for the freshest picture, 2 for throughput.
+    """
+
+    threads: int = 0
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A batch on its way; `Engine.collect` takes it. `work` belongs to the backend."""
+
+    work: Any
+    out: ClassMap | None
+    submitted: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one batch.
+
+    Attributes:
+        class_map: [N, H, W] class ids; the caller's `out`, or a new array that the caller owns.
+        picture: uint8 [N, H, W, 3] BGR, from engines that draw; None from all others.
+        submitted: When the batch went in, seconds of `rtpsp.timing.now`.
+        collected: When the answer was there, seconds of the same clock.
+    """
+
+    class_map: ClassMap
+    picture: Image | None
+    submitted: float
+    collected: float
+
+
+class Engine(ABC):
+    """A model on a device. It holds nothing but its header until it is entered, and nothing after it is left.
+
+    A backend adds `_open`, `_close`, `_start` and `_finish`; all of them run in the thread that entered the engine.
+    """
+
+    ran: str = ""
+    """Number format of the convolutions as they really run (``f32``, ``bf16``, ``f16``), once the engine is open."""
+
+    def __init__(self, header: EngineHeader, options: EngineOptions | None = None) -> None:
+        self.header = header
+        self.options = options or EngineOptions()
+        self.batch = int(header.options.get("batch", 1))
+        self._thread: int | None = None
+        self._in_flight = 0
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's own spec."""
+        return self.header.spec
+
+    @property
+    def depth(self) -> int:
+        """How many batches may be in flight."""
+        return self.options.depth
+
+    def __enter__(self) -> Engine:
+        if self._thread is not None:
+            raise UsageError("engine is already open: enter it once, or load it twice for two threads")
+        self._thread = threading.get_ident()
+        try:
+            self.ran = self._open()
+        except BaseException:
+            self._thread = None
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._check_thread()
+        self._close()
+        self._thread = None
+        self._in_flight = 0
+
+    def submit(self, frames: Image, out: ClassMap | None = None) -> Ticket:
+        """Start one batch.
+
+        Args:
+            frames: uint8 [N, H, W, 3] BGR, C-contiguous, N and size the model's own (`rtpsp.fit` brings any frame
+                there). The engine reads it until the ticket is collected: do not write into it before.
+            out: [N, H, W] of the spec's `class_dtype`, to write the answer into.
+
+        Raises:
+            InputError: Another shape or type.
+            UsageError: Not open, open in another thread, or `depth` batches are in flight already.
+        """
+        self._check_thread()
+        self._check_arrays(frames, out)
+        if self._in_flight >= self.depth:
+            raise UsageError(f"{self._in_flight} batches are in flight and depth is {self.depth}: collect one first")
+        submitted = now()
+        work = self._start(frames)
+        self._in_flight += 1
+        return Ticket(work, out, submitted)
+
+    def collect(self, ticket: Ticket) -> Result:
+        """Wait for a batch; tickets are collected in the order they were given.
+
+        Raises:
+            UsageError: Not open, or open in another thread.
+        """
+        self._check_thread()
+        self._in_flight -= 1
+        answer = self._finish(ticket.work)
+        if ticket.out is None:
+            return Result(answer.copy(), None, ticket.submitted, now())
+        ticket.out[...] = answer
+        return Result(ticket.out, None, ticket.submitted, now())
+
+    def infer(self, frames: Image, out: ClassMap | None = None) -> Result:
+        """`submit` and `collect` in one; see there for shapes and errors."""
+        return self.collect(self.submit(frames, out))
+
+    def _check_thread(self) -> None:
+        if self._thread is None:
+            raise UsageError("engine is not open: use it inside 'with load_engine(path) as engine:'")
+        if self._thread != threading.get_ident():
+            raise UsageError("engine is open in another thread: enter it in the thread that uses it")
+
+    def _check_arrays(self, frames: Image, out: ClassMap | None) -> None:
+        shape = (self.batch, *self.spec.size, 3)
+        if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
+            order = "" if frames.flags.c_contiguous else ", not contiguous"
+            raise InputError(
+                f"frames are {frames.dtype} {list(frames.shape)}{order}, expected contiguous uint8 {list(shape)} (BGR)"
+            )
+        if out is not None and (out.shape != shape[:3] or out.dtype != np.dtype(self.spec.class_dtype)):
+            raise InputError(
+                f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(shape[:3])}"
+            )
+
+    @abstractmethod
+    def _open(self) -> str:
+        """Take device resources and say in which number format the convolutions run."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Give every device resource back."""
+
+    @abstractmethod
+    def _start(self, frames: Image) -> Any:
+        """Begin to work on a checked batch; what it returns comes back in `_finish`."""
+
+    @abstractmethod
+    def _finish(self, work: Any) -> ClassMap:
+        """Wait for it. The array may be the backend's own: it is copied before the next batch starts."""

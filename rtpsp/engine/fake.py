@@ -1,0 +1,56 @@
+"""An engine of a set latency and a set answer: for tests of the live loop, and to measure the loop's own cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from rtpsp.arrays import ClassMap, Image
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.labels import CAMVID
+from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.timing import now
+
+
+class FakeEngine(Engine):
+    """Answers every batch after `latency` seconds of sleep, one batch at a time like a device would.
+
+    Args:
+        spec: The model to pretend to be; a CamVid model of 360x480 by default.
+        latency: Seconds a batch.
+        answer: Gives the class map [N, H, W] for frames [N, H, W, 3]; the first class everywhere by default.
+        options: As for every engine.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec | None = None,
+        latency: float = 0.0,
+        answer: Callable[[Image], ClassMap] | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
+        spec = spec or ModelSpec(name="fake", arch="fake", height=360, width=480, labels=CAMVID)
+        super().__init__(EngineHeader(spec, backend="fake", precision="fp32", model_digest=""), options)
+        self.latency = latency
+        self._answer = answer
+        self._constant = np.zeros((self.batch, *spec.size), spec.class_dtype)
+        self._busy_until = 0.0
+
+    def _open(self) -> str:
+        return "f32"
+
+    def _close(self) -> None:
+        self._busy_until = 0.0
+
+    def _start(self, frames: Image) -> tuple[float, ClassMap]:
+        self._busy_until = max(now(), self._busy_until) + self.latency
+        return self._busy_until, self._answer(frames) if self._answer else self._constant
+
+    def _finish(self, work: tuple[float, ClassMap]) -> ClassMap:
+        ready, answer = work
+        delay = ready - now()
+        if delay > 0:
+            time.sleep(delay)
+        return answer

@@ -1,0 +1,51 @@
+"""ONNX Runtime: the second opinion on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+
+from rtpsp.arrays import ClassMap, Image
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.errors import EngineFileError
+from rtpsp.spec import EngineHeader
+
+_ERRORS_ONLY = 3
+
+
+class ONNXRuntimeEngine(Engine):
+    """A lowered ONNX graph in a session on the CPU provider.
+
+    The provider has no half-precision convolution on x86-64: an engine built for fp16 runs in f32 here, and says so in
+    `ran`. A batch runs inside `submit`.
+    """
+
+    def __init__(self, header: EngineHeader, payload: bytes, options: EngineOptions | None = None) -> None:
+        super().__init__(header, options)
+        self._payload = payload
+        self._session: ort.InferenceSession | None = None
+
+    def _open(self) -> str:
+        settings = ort.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        settings.intra_op_num_threads = self.options.threads
+        settings.inter_op_num_threads = 1
+        # A spinning pool takes the cores from decoding and drawing while it waits for the next frame.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(self._payload, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a class of its own for each status code
+            raise EngineFileError(f"ONNX Runtime {ort.__version__} cannot load this engine: {error}") from error
+        return "f32"
+
+    def _close(self) -> None:
+        self._session = None
+
+    def _start(self, frames: Image) -> ClassMap:
+        assert self._session is not None
+        name = self._session.get_inputs()[0].name
+        answer: ClassMap = np.asarray(self._session.run(None, {name: frames})[0])
+        return answer
+
+    def _finish(self, work: ClassMap) -> ClassMap:
+        return work

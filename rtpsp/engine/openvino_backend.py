@@ -1,0 +1,80 @@
+"""OpenVINO: the default engine on a CPU."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from rtpsp.arrays import ClassMap, Image
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.errors import EngineFileError
+from rtpsp.spec import EngineHeader
+
+_HALF_FORMATS = (("BF16", "bf16"), ("FP16", "f16"))
+"""OpenVINO's capability names in the order we prefer them, and its names of the formats."""
+
+
+class OpenVINOEngine(Engine):
+    """A lowered ONNX graph, compiled for the CPU when the engine is entered."""
+
+    def __init__(self, header: EngineHeader, payload: bytes, options: EngineOptions | None = None) -> None:
+        super().__init__(header, options)
+        self._payload = payload
+        self._compiled: ov.CompiledModel | None = None
+        self._free: deque[ov.InferRequest] = deque()
+
+    def _open(self) -> str:
+        core = ov.Core()
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # Never left to the default, which is bf16 on a CPU that has it, also for an engine called fp32.
+            "INFERENCE_PRECISION_HINT": self._format(core),
+        }
+        if self.options.threads:
+            settings["INFERENCE_NUM_THREADS"] = self.options.threads
+        try:
+            model = core.read_model(self._payload)
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise EngineFileError(f"OpenVINO {ov.__version__} cannot compile this engine: {reason}") from error
+        self._free.extend(self._compiled.create_infer_request() for _ in range(self.depth))
+        return _format_of_convolutions(self._compiled)
+
+    def _format(self, core: ov.Core) -> str:
+        return "f32" if self.header.precision == "fp32" else half_format(core) or "f32"
+
+    def _close(self) -> None:
+        self._free.clear()
+        self._compiled = None
+
+    def _start(self, frames: Image) -> tuple[ov.InferRequest, Image]:
+        request = self._free.popleft()
+        request.set_input_tensor(ov.Tensor(frames, shared_memory=True))
+        request.start_async()
+        return request, frames  # the frames are kept alive: the request reads them without a copy
+
+    def _finish(self, work: tuple[ov.InferRequest, Image]) -> ClassMap:
+        request, _ = work
+        request.wait()
+        self._free.append(request)
+        answer: ClassMap = np.asarray(request.get_output_tensor().data)
+        return answer
+
+
+def half_format(core: ov.Core | None = None) -> str | None:
+    """The half-precision format that this CPU has units for, ``bf16`` or ``f16``; None when it has neither."""
+    capabilities = (core or ov.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return next((name for capability, name in _HALF_FORMATS if capability in capabilities), None)
+
+
+def _format_of_convolutions(compiled: ov.CompiledModel) -> str:
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    formats = Counter(
+        str(info["runtimePrecision"].value) for info in infos if "Convolution" in str(info["layerType"].value)
+    )
+    return formats.most_common(1)[0][0] if formats else "f32"

@@ -1,0 +1,198 @@
+"""One contract for every backend: a new one adds a line to `BACKENDS`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from rtpsp.engine import engine_class
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.engine.fake import FakeEngine
+from rtpsp.errors import EngineFileError, InputError, UsageError
+from rtpsp.labels import CAMVID
+from rtpsp.spec import EngineHeader, ModelSpec, Precision
+
+HEIGHT, WIDTH = 12, 20
+SPEC = ModelSpec("brightest-channel", "test", HEIGHT, WIDTH, CAMVID)
+
+
+def brightest_channel() -> bytes:
+    """A lowered graph by hand: the class of a pixel is its largest channel, scored by a 1x1 convolution."""
+    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1), "weights")
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weights"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0),
+        helper.make_node("Cast", ["index"], ["class_map"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightest",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("class_map", TensorProto.UINT8, [1, HEIGHT, WIDTH])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def real(backend: str) -> Callable[..., Engine]:
+    def make(precision: Precision = "fp32", options: EngineOptions | None = None) -> Engine:
+        header = EngineHeader(SPEC, backend, precision, model_digest="")
+        return engine_class(backend)(header, brightest_channel(), options)
+
+    return make
+
+
+def fake(precision: Precision = "fp32", options: EngineOptions | None = None) -> Engine:
+    return FakeEngine(SPEC, answer=lambda frames: frames.argmax(axis=3).astype(np.uint8), options=options)
+
+
+BACKENDS = {"fake": fake, "openvino": real("openvino"), "onnxruntime": real("onnxruntime")}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def make(request: pytest.FixtureRequest) -> Callable[..., Engine]:
+    return BACKENDS[request.param]
+
+
+def frames(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8)
+
+
+def test_frames_in_class_maps_out(make: Callable[..., Engine]) -> None:
+    with make() as engine:
+        for seed in range(3):
+            result = engine.infer(frames(seed))
+            assert result.class_map.dtype == np.uint8 and result.class_map.shape == (1, HEIGHT, WIDTH)
+            assert (result.class_map == frames(seed).argmax(axis=3)).all()
+            assert result.picture is None and result.submitted <= result.collected
+
+
+def test_answers_are_the_callers_own(make: Callable[..., Engine]) -> None:
+    with make() as engine:
+        first = engine.infer(frames(1)).class_map
+        kept = first.copy()
+        engine.infer(frames(2))
+        assert (first == kept).all()
+        out = np.full((1, HEIGHT, WIDTH), 99, np.uint8)
+        assert engine.infer(frames(2), out=out).class_map is out
+        assert (out == frames(2).argmax(axis=3)).all()
+
+
+def test_answers_come_in_the_order_of_their_tickets(make: Callable[..., Engine]) -> None:
+    with make(options=EngineOptions(depth=3)) as engine:
+        batches = [frames(seed) for seed in range(9)]
+        for start in range(0, 9, 3):
+            tickets = [engine.submit(batch) for batch in batches[start : start + 3]]
+            for ticket, batch in zip(tickets, batches[start : start + 3], strict=True):
+                assert (engine.collect(ticket).class_map == batch.argmax(axis=3)).all()
+
+
+def test_depth_is_a_bound(make: Callable[..., Engine]) -> None:
+    with make(options=EngineOptions(depth=2)) as engine:
+        tickets = [engine.submit(frames(seed)) for seed in range(2)]
+        with pytest.raises(UsageError, match="depth is 2"):
+            engine.submit(frames(3))
+        for ticket in tickets:
+            engine.collect(ticket)
+        engine.infer(frames(3))
+
+
+def test_it_says_what_ran(make: Callable[..., Engine]) -> None:
+    engine = make()
+    assert engine.ran == ""
+    with engine:
+        assert engine.ran == "f32"
+
+
+def test_half_precision_runs_or_says_that_it_does_not(make: Callable[..., Engine]) -> None:
+    with make(precision="fp16") as engine:
+        assert engine.ran in ("f32", "bf16", "f16")
+        agreement = np.mean(engine.infer(frames(1)).class_map == frames(1).argmax(axis=3))
+    assert agreement > 0.98  # neighbouring bytes are one value in bf16
+
+
+def test_nothing_is_held_before_and_after(make: Callable[..., Engine]) -> None:
+    engine = make()
+    with pytest.raises(UsageError, match="not open"):
+        engine.infer(frames(1))
+    with engine:
+        engine.infer(frames(1))
+    with pytest.raises(UsageError, match="not open"):
+        engine.infer(frames(1))
+    with engine:  # it can be entered again
+        assert (engine.infer(frames(4)).class_map == frames(4).argmax(axis=3)).all()
+
+
+def test_another_thread_is_refused(make: Callable[..., Engine]) -> None:
+    errors: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            engine.infer(frames(1))
+        except UsageError as error:
+            errors.append(error)
+
+    with make() as engine:
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        with pytest.raises(UsageError, match="already open"):
+            engine.__enter__()
+    assert len(errors) == 1 and "another thread" in str(errors[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8),
+        np.zeros((2, HEIGHT, WIDTH, 3), np.uint8),
+        np.zeros((1, HEIGHT, WIDTH, 3), np.float32),
+        np.zeros((1, HEIGHT, WIDTH, 6), np.uint8)[..., ::2],
+    ],
+    ids=["no batch", "batch of two", "float", "strided"],
+)
+def test_other_frames_are_refused(make: Callable[..., Engine], wrong: np.ndarray) -> None:
+    with make() as engine:
+        with pytest.raises(InputError, match=r"expected contiguous uint8 \[1, 12, 20, 3\]"):
+            engine.submit(wrong)
+        with pytest.raises(InputError, match="expected uint8"):
+            engine.infer(frames(1), out=np.zeros((1, HEIGHT, WIDTH), np.int32))
+        engine.infer(frames(1))  # and it still works
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_payload_that_does_not_load_is_one_line(backend: str) -> None:
+    engine = engine_class(backend)(EngineHeader(SPEC, backend, "fp32", ""), b"not a graph")
+    with pytest.raises(EngineFileError, match="cannot"), engine:
+        pass
+    with pytest.raises(UsageError, match="not open"):
+        engine.infer(frames(1))
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(EngineFileError, match="openvino, onnxruntime"):
+        engine_class("tensorflow")
+
+
+def test_a_fake_engine_takes_its_time() -> None:
+    with FakeEngine(SPEC, latency=0.02, options=EngineOptions(depth=2)) as engine:
+        tickets = [engine.submit(frames(1)), engine.submit(frames(2))]
+        first, second = (engine.collect(ticket) for ticket in tickets)
+    assert first.collected - first.submitted >= 0.019
+    assert second.collected - second.submitted >= 0.039, "one batch at a time, as on a device"
+
+
+def test_threads_are_honoured(tmp_path: Path) -> None:
+    with real("openvino")(options=EngineOptions(threads=1)) as engine:
+        assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
