@@ -1,0 +1,99 @@
+"""The main job in one call: open a source, load an engine, run the loop, close everything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rtpsp.engine import load_engine
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.stream.pipeline import Pipeline, PipelineOptions
+from rtpsp.stream.render import RenderOptions
+from rtpsp.stream.report import RunReport, divide_threads
+from rtpsp.stream.selection import Pace, Selection
+from rtpsp.stream.sink import Sink
+from rtpsp.stream.slot import Policy
+from rtpsp.stream.source import Source, SourceOptions, open_source
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run goes; the defaults are right for most sources.
+
+    Attributes:
+        source: What to ask of a source that is opened by URI.
+        render: How pictures are drawn.
+        policy: ``latest`` or ``every``; None follows the source: ``latest`` for a live one.
+        pace: ``source`` plays a file at its own rate, like a camera; ``fast`` reads it as fast as it can.
+        every: Take each Nth frame.
+        max_fps: Take at most so many frames a second of the source's time.
+        max_frames: End after so many frames.
+        threads: CPU threads for everything together; 0 takes the machine's cores.
+        depth: Batches in flight; None keeps the engine's own.
+    """
+
+    source: SourceOptions = field(default_factory=SourceOptions)
+    render: RenderOptions = field(default_factory=RenderOptions)
+    policy: Policy | None = None
+    pace: Pace = "fast"
+    every: int = 1
+    max_fps: float | None = None
+    max_frames: int | None = None
+    threads: int = 0
+    depth: int = 1
+
+
+def run(
+    source: str | Source,
+    engine: str | Path | Engine,
+    sinks: Sequence[Sink] = (),
+    options: RunOptions | None = None,
+) -> RunReport:
+    """Segment a source from its beginning to its end.
+
+    Args:
+        source: A URI (`rtpsp.open_source` says which), or a source that is open; it is closed at the end either way.
+        engine: An engine file, or an engine that is not open; the loop opens it in its own thread.
+        sinks: Where the results go; opened before the first frame and closed at the end.
+        options: How.
+
+    Returns:
+        What happened, with rates, stage times, ages and drops.
+
+    Raises:
+        RtpspError: The first error of any stage. What was recorded up to then is closed and playable.
+    """
+    return open_pipeline(source, engine, sinks, options).run()
+
+
+def open_pipeline(
+    source: str | Source,
+    engine: str | Path | Engine,
+    sinks: Sequence[Sink] = (),
+    options: RunOptions | None = None,
+) -> Pipeline:
+    """What `run` runs, for callers that want to stop it from outside or read its report after an error.
+
+    Raises:
+        SourceError: The source cannot be opened.
+        EngineFileError: The engine cannot be loaded.
+        MissingError: A device or package is missing.
+        UsageError: The options contradict each other.
+    """
+    options = options or RunOptions()
+    budget = options.threads or os.cpu_count() or 1
+    if isinstance(source, str):
+        live = source.startswith(("sim://", "/dev/")) or source.isdigit()
+        decoder = divide_threads(budget, live).decoder
+        source = open_source(source, replace(options.source, decoder_threads=decoder))
+    try:
+        threads = divide_threads(budget, source.info.live)
+        if not isinstance(engine, Engine):
+            engine = load_engine(engine, EngineOptions(threads=threads.engine, depth=options.depth))
+        selected = Selection(source, options.every, options.max_fps, options.max_frames, options.pace)
+        return Pipeline(selected, engine, sinks, PipelineOptions(options.policy, threads, options.render))
+    except BaseException:
+        source.close()
+        raise

@@ -1,0 +1,108 @@
+"""The window: shows the newest picture and answers keys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import cv2
+
+from rtpsp.errors import MissingError
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import VIEWS, Rendered, View
+from rtpsp.stream.sink import Sink
+from rtpsp.stream.source import SourceInfo
+
+PROBE_SECONDS = 20.0
+_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
+
+_ESCAPE = 27
+_QUIT_KEYS = frozenset({ord("q"), ord("Q"), _ESCAPE})
+_FREEZE_KEY = ord(" ")
+_VIEW_KEYS = frozenset({ord("m"), ord("M")})
+
+
+def why_no_display() -> str | None:
+    """None where a window can be opened, else the reason in words.
+
+    It is tried in a process of its own: OpenCV does not raise where the display is missing, Qt aborts the process.
+    """
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "neither DISPLAY nor WAYLAND_DISPLAY is set"
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no window opened within {PROBE_SECONDS:.0f} s"
+    if probe.returncode:
+        lines = [line for line in probe.stderr.strip().splitlines() if line]
+        return lines[0] if lines else f"opening a window ended the process with {probe.returncode}"
+    return None
+
+
+class Window(Sink):
+    """A window on the display: q or Esc quits, space freezes the view, m goes through the views.
+
+    Open it before a video file: where PyAV's libraries are loaded first, OpenCV's first window hangs (PyAV#1050). The
+    window itself opens in the constructor for that reason.
+
+    Args:
+        title: In the title bar.
+        view: What to show first.
+
+    Raises:
+        MissingError: No display, or an OpenCV without windows.
+    """
+
+    def __init__(self, title: str = "rtpsp", view: View = "overlay") -> None:
+        self.view: View = view
+        self.frozen = False
+        self._title = title
+        self._stop = False
+        # opencv-python's Qt comes without fonts and says so five times; nothing here is written with them.
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise MissingError(
+                f"this OpenCV cannot open windows ({error.err or error}): install opencv-python instead of "
+                "opencv-python-headless, or run without a window"
+            ) from error
+
+    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
+        """Give the window the source's size; a person may change it."""
+        del spec
+        cv2.resizeWindow(self._title, info.width, info.height)
+
+    def write(self, item: Rendered) -> None:
+        """Show the picture, unless the view is frozen."""
+        if not self.frozen:
+            cv2.imshow(self._title, item.pictures[self.view])
+        self.poll()
+
+    def poll(self) -> None:
+        """Let the window draw itself, and answer one key."""
+        key = cv2.waitKey(1)
+        if key >= 0:
+            self._answer(key & 0xFF)
+
+    @property
+    def wants_to_stop(self) -> bool:
+        """True after q or Esc, or when the window was closed."""
+        return self._stop or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+
+    def close(self) -> None:
+        """Take the window away."""
+        if cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 0:
+            cv2.destroyWindow(self._title)
+        cv2.waitKey(1)
+
+    def _answer(self, key: int) -> None:
+        if key in _QUIT_KEYS:
+            self._stop = True
+        elif key == _FREEZE_KEY:
+            self.frozen = not self.frozen
+        elif key in _VIEW_KEYS:
+            self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]

@@ -1,0 +1,189 @@
+"""Recording: pictures to an H.264 file, encoded in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from rtpsp.arrays import Image
+from rtpsp.errors import OutputError, UsageError
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.sink import Sink
+from rtpsp.stream.slot import Slot
+from rtpsp.stream.source import SourceInfo
+from rtpsp.timing import Series, Summary
+
+_log = logging.getLogger(__name__)
+
+TIME_BASE = Fraction(1, 90_000)
+"""Fine enough for the true time of every frame; the clock of MPEG, and what mp4 and mkv both keep."""
+
+SUFFIXES = (".mp4", ".mkv", ".mov")
+NOMINAL_FPS = 30
+HD_LINES = 720
+"""From so many lines on players take untagged video for BT.709, below it for BT.601."""
+
+
+class VideoFile(Sink):
+    """Records what is shown as H.264 in yuv420p, at the source's own times.
+
+    Encoding has a thread of its own, so that the next picture is drawn while this one is encoded; `write` waits only
+    when it falls two pictures behind. The size is that of the first picture; later ones of another are scaled to it.
+
+    Args:
+        path: ``.mp4``, ``.mkv`` or ``.mov``.
+        view: What to record.
+        crf: x264's quality, 0 (lossless) to 51; 20 is hard to tell from the source.
+        threads: Encoder threads.
+    """
+
+    def __init__(self, path: str | Path, view: View = "overlay", crf: int = 20, threads: int = 1) -> None:
+        self._path = Path(path)
+        if self._path.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"cannot record to {self._path.name!r}: the name must end in {', '.join(SUFFIXES)}")
+        self.view: View = view
+        self._crf = crf
+        self._threads = threads
+        self._pictures: Slot[tuple[float, Image]] = Slot("every")
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._encode = Series()
+        self._live = False
+        self._fps = float(NOMINAL_FPS)
+
+    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
+        """Make sure that the file can be written."""
+        del spec
+        self._live = info.live
+        self._fps = info.fps or NOMINAL_FPS
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("wb"):
+                pass
+        except OSError as error:
+            raise OutputError(f"{self._path}: {error.strerror}; give another place with --output") from error
+        self._thread = threading.Thread(target=self._record, name="rtpsp-encode", daemon=True)
+        self._thread.start()
+
+    def write(self, item: Rendered) -> None:
+        """Queue one picture."""
+        if not self._pictures.put((item.frame.pts, item.pictures[self.view])):
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Encode what is queued and finish the file."""
+        if self._thread is not None:
+            self._pictures.end()
+            self._thread.join()
+            self._thread = None
+            self._raise_failure()
+
+    def stages(self) -> dict[str, Summary]:
+        """The time to encode one picture."""
+        encode = self._encode.summary()
+        return {"encode": encode} if encode else {}
+
+    @property
+    def output(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise OutputError(f"{self._path}: {failure}; what was recorded up to here is kept") from failure
+
+    def _record(self) -> None:
+        try:
+            first = self._pictures.get()
+            if first is None:
+                self._path.unlink(missing_ok=True)  # no frame came: an empty file would look like a recording
+                return
+            with av.open(str(self._path), "w") as container:
+                self._encode_all(_Encoder(container, first[1], self._fps, self._live, self._crf, self._threads), first)
+        except Exception as error:
+            _log.debug("encoder failed", exc_info=True)
+            self._failure = error
+        finally:
+            self._pictures.close()
+
+    def _encode_all(self, encoder: _Encoder, first: tuple[float, Image]) -> None:
+        item: tuple[float, Image] | None = first
+        while item is not None:
+            with self._encode.timed():
+                encoder.encode(*item)
+            item = self._pictures.get()
+        encoder.flush()
+
+
+class _Encoder:
+    """One x264 stream in an open container."""
+
+    def __init__(
+        self, container: av.container.OutputContainer, picture: Image, fps: float, live: bool, crf: int, threads: int
+    ) -> None:
+        self._container = container
+        height, width = (size + size % 2 for size in picture.shape[:2])  # yuv420p halves both: odd sizes are padded
+        # The encoder shares its cores with inference: superfast takes 5 ms where the usual veryfast takes 13 (960x540,
+        # one core) and shows the same picture in a larger file. Without zerolatency x264 holds 40 frames back, which is
+        # memory on a file, and seconds of picture that a crash would lose on a live source.
+        options = {"preset": "superfast", "tune": "zerolatency", "crf": str(crf)}
+        rate = Fraction(fps).limit_denominator(1001)
+        stream: VideoStream = container.add_stream("libx264", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = TIME_BASE
+        stream.codec_context.thread_count = self._threads = threads
+        if live:
+            stream.codec_context.gop_size = max(1, round(fps))
+        self._matrix = _tag_colours(stream)
+        self._stream = stream
+        self._last = -1
+
+    def encode(self, pts: float, picture: Image) -> None:
+        frame = av.VideoFrame.from_ndarray(self._fitted(picture), format="bgr24")
+        frame = frame.reformat(
+            format="yuv420p",
+            dst_colorspace=self._matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            threads=self._threads,  # PyAV's default is one for every core
+        )
+        # Two frames of one time would not be stored; a source that repeats a time stamp moves on by one tick.
+        self._last = frame.pts = max(round(pts / TIME_BASE), self._last + 1)
+        frame.time_base = TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def flush(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+    def _fitted(self, picture: Image) -> Image:
+        import cv2
+
+        height, width = self._stream.height, self._stream.width
+        missing = height - picture.shape[0], width - picture.shape[1]
+        if missing == (0, 0):
+            return picture
+        if all(0 <= pixels <= 1 for pixels in missing):
+            return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _tag_colours(stream: VideoStream) -> Colorspace:
+    """Say which matrix the pixels were made with: players guess by size, and a guess shifts the palette."""
+    context = stream.codec_context
+    context.color_range = ColorRange.MPEG
+    if stream.height >= HD_LINES:
+        context.colorspace, context.color_primaries = Colorspace.ITU709, ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+        return Colorspace.ITU709
+    context.colorspace, context.color_primaries = Colorspace.ITU601, ColorPrimaries.SMPTE170M
+    context.color_trc = ColorTrc.SMPTE170M
+    return Colorspace.ITU601

@@ -1,0 +1,156 @@
+"""From a frame and its class map to a picture: overlay, mask, side by side; legend and head-up display on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtpsp.arrays import ClassMap, Image
+from rtpsp.errors import UsageError
+from rtpsp.labels import LabelSet
+from rtpsp.stream.frame import View
+
+LEGEND_CLASSES = 24
+"""Up to so many classes the legend lists them all; of larger sets it lists the ones that fill most of the picture."""
+LEGEND_LARGEST = 12
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAP_HEIGHT = 22.0
+"""Pixels that a capital of `_FONT` measures at scale 1."""
+_PANEL_OPACITY = 0.65
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How pictures are drawn.
+
+    Attributes:
+        alpha: Share of the class colour in an overlay, 0..1.
+        legend: Names and colours of the classes in a corner.
+        hud: Rate, age and drops in another corner.
+    """
+
+    alpha: float = 0.5
+    legend: bool = False
+    hud: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise UsageError(f"alpha is {self.alpha}, expected 0 (only the frame) to 1 (only the class colours)")
+
+
+class Renderer:
+    """Draws pictures for one label set. It keeps what does not change between frames, and no frame.
+
+    Args:
+        labels: Names and colours.
+        options: How to draw.
+    """
+
+    def __init__(self, labels: LabelSet, options: RenderOptions | None = None) -> None:
+        self.labels = labels
+        self.options = options or RenderOptions()
+        self._colours = _colour_table(labels)
+
+    def draw(self, view: View, image: Image, class_map: ClassMap, status: str = "") -> Image:
+        """One picture.
+
+        Args:
+            view: What to show.
+            image: uint8 [H, W, 3] BGR; not changed.
+            class_map: Class ids [H, W]; an id that is no class of the set is drawn black.
+            status: Text of the head-up display.
+
+        Returns:
+            uint8 [H, W, 3] BGR, twice as wide for ``side-by-side``; the caller owns it.
+        """
+        picture = self._plain(view, image, class_map)
+        if self.options.legend and view != "frame":
+            _blend_panel(picture, self._legend(class_map, image.shape[0]), bottom=True)
+        if self.options.hud and status:
+            _blend_panel(picture, _text_panel((status,), (), _row_height(image.shape[0])), bottom=False)
+        return picture
+
+    def _plain(self, view: View, image: Image, class_map: ClassMap) -> Image:
+        if view == "frame":
+            return image.copy()
+        mask = self.to_colours(class_map)
+        if view == "mask":
+            return mask
+        alpha = self.options.alpha
+        blend: Image = np.asarray(cv2.addWeighted(image, 1 - alpha, mask, alpha, 0, dst=mask), np.uint8)
+        return blend if view == "overlay" else np.concatenate([image, blend], axis=1)
+
+    def to_colours(self, class_map: ClassMap) -> Image:
+        """Class ids [H, W] as the palette's colours, uint8 [H, W, 3] BGR; black where the id is no class."""
+        if class_map.dtype == np.uint8:
+            return np.asarray(cv2.applyColorMap(class_map, self._colours[:256]), np.uint8)
+        count = len(self.labels)
+        known = np.where((class_map >= 0) & (class_map < count), class_map, count)
+        colours: Image = self._colours[known, 0]
+        return colours
+
+    def _legend(self, class_map: ClassMap, height: int) -> _Panel:
+        ids = range(len(self.labels))
+        if len(self.labels) > LEGEND_CLASSES:
+            areas = np.bincount(class_map[class_map >= 0].ravel(), minlength=len(self.labels))[: len(self.labels)]
+            ids = np.argsort(-areas, kind="stable")[:LEGEND_LARGEST].tolist()
+        names = tuple(self.labels.names[label] for label in ids)
+        return _text_panel(names, tuple(self.labels.palette[label][::-1] for label in ids), _row_height(height))
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What is laid over a picture: uint8 [h, w, 3] BGR, and bool [h, w] where it hides the picture altogether."""
+
+    image: Image
+    solid: NDArray[np.bool_]
+
+
+def _colour_table(labels: LabelSet) -> Image:
+    """uint8 [n, 1, 3] BGR by class id, as OpenCV's colour maps are shaped; black beyond the last class."""
+    table = np.zeros((max(256, len(labels) + 1), 1, 3), np.uint8)
+    table[: len(labels), 0] = np.array(labels.palette, np.uint8)[:, ::-1]
+    return table
+
+
+def _row_height(picture_height: int) -> int:
+    return max(11, round(picture_height / 30))
+
+
+@lru_cache(maxsize=16)
+def _text_panel(lines: tuple[str, ...], colours: tuple[tuple[int, int, int], ...], row: int) -> _Panel:
+    """Lines of text on black, a swatch before each where colours are given (BGR)."""
+    scale = 0.55 * row / _CAP_HEIGHT
+    margin = row // 3
+    indent = margin + (round(1.6 * row) if colours else 0)
+    width = indent + margin + max(cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines)
+    panel: Image = np.zeros((row * len(lines) + 2 * margin, width, 3), np.uint8)
+    solid = np.zeros(panel.shape[:2], np.bool_)
+    for position, line in enumerate(lines):
+        top = margin + position * row
+        if colours:
+            swatch = (slice(top + row // 8, top + row - row // 8), slice(margin, margin + round(1.2 * row)))
+            panel[swatch], solid[swatch] = colours[position], True
+        baseline = top + round((row + scale * _CAP_HEIGHT) / 2)
+        cv2.putText(panel, line, (indent, baseline), _FONT, scale, _WHITE, 1, cv2.LINE_AA)
+    return _Panel(panel, solid)
+
+
+def _blend_panel(picture: Image, panel: _Panel, bottom: bool) -> None:
+    """Lay a panel over the left edge of a picture, in place; what does not fit is cut off."""
+    margin = _row_height(picture.shape[0]) // 2
+    height = min(panel.image.shape[0], picture.shape[0] - 2 * margin)
+    width = min(panel.image.shape[1], picture.shape[1] - 2 * margin)
+    if height < 1 or width < 1:
+        return
+    top = picture.shape[0] - margin - height if bottom else margin
+    place = picture[top : top + height, margin : margin + width]
+    image, solid = panel.image[:height, :width], panel.solid[:height, :width]
+    cv2.addWeighted(place, 1 - _PANEL_OPACITY, image, _PANEL_OPACITY, 0, dst=place)
+    place[solid] = image[solid]

@@ -1,0 +1,137 @@
+"""Which of a source's frames are wanted, and when a file's frames are due."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import replace
+from typing import Literal
+
+from rtpsp.errors import UsageError
+from rtpsp.stream.frame import Frame
+from rtpsp.stream.source import Source
+
+Pace = Literal["source", "fast"]
+
+_LOOK = 0.05
+"""Seconds after which a wait looks whether it was closed: an event of our own and the caller's cannot be waited for at
+once."""
+
+
+class Selection(Source):
+    """A part of another source, which it owns; may be closed from any thread.
+
+    Attributes:
+        skipped: Frames read and passed over because they were not asked for. They are not drops: nobody missed them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        every: int = 1,
+        max_fps: float | None = None,
+        max_frames: int | None = None,
+        pace: Pace | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Select from a source.
+
+        Args:
+            source: Where frames come from.
+            every: Take each `every`-th frame, from the first on.
+            max_fps: Take at most so many frames a second of the source's time.
+            max_frames: End after so many frames were taken.
+            pace: "source" plays a file at its own rate, as a camera would: a frame with PTS p is due p seconds after
+                the first, is not delivered before, and that moment is its `captured`, so that a frame which comes late
+                shows as old. "fast" and None deliver as fast as they are read. A live source has its own pace.
+            stop: Ends a wait, and with it the source, when it is set.
+
+        Raises:
+            UsageError: A number that is not positive.
+        """
+        for name, value in (("every", every), ("max_fps", max_fps), ("max_frames", max_frames)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} must be more than 0, got {value}")
+        self._source, self._every, self._max_frames = source, every, max_frames
+        self._interval = 1 / max_fps if max_fps else 0.0
+        self._paced = pace == "source" and not source.info.live
+        self._stop = stop or threading.Event()
+        self._closed = False
+        self._reading = threading.Lock()
+        self._seen = self._taken = 0
+        self._due_pts = -math.inf
+        self._start: float | None = None
+        self.skipped = 0
+        self.info = replace(source.info, fps=self._fps(), frames=self._frames())
+
+    def read(self) -> Frame | None:
+        """The next frame that is wanted, or None at the end, after `max_frames`, and once stopped or closed.
+
+        Raises:
+            SourceLost: As the source.
+        """
+        while self._taken != self._max_frames and not self._ended():
+            with self._reading:
+                frame = None if self._closed else self._source.read()
+                self.missed = self._source.missed
+            if frame is None:
+                return None
+            if not self._wanted(frame.pts):
+                self.skipped += 1
+                continue
+            if self._paced:
+                frame = self._wait_for(frame)
+                if frame is None:
+                    return None
+            self._taken += 1
+            return frame
+        return None
+
+    def close(self) -> None:
+        """Close the source, after the read that is under way; a wait for a frame's time ends at once."""
+        self._closed = True
+        with self._reading:
+            self._source.close()
+
+    def _ended(self) -> bool:
+        return self._closed or self._stop.is_set()
+
+    def _wanted(self, pts: float) -> bool:
+        number, self._seen = self._seen, self._seen + 1
+        if number % self._every:
+            return False
+        if not self._interval:
+            return True
+        # A tenth of an interval early is in time: stamps are rounded, and a 30 fps source has all its frames at 30.
+        if pts < self._due_pts - 0.1 * self._interval:
+            return False
+        # Due times keep their grid, so that the mean rate is met where it does not divide the source's.
+        on_grid = self._due_pts + self._interval
+        self._due_pts = on_grid if pts < on_grid else pts + self._interval
+        return True
+
+    def _wait_for(self, frame: Frame) -> Frame | None:
+        if self._start is None:
+            self._start = time.monotonic() - frame.pts
+        due = self._start + frame.pts
+        while (rest := due - time.monotonic()) > 0:
+            if self._ended():
+                return None
+            self._stop.wait(min(rest, _LOOK))
+        return replace(frame, captured=due)
+
+    def _fps(self) -> float | None:
+        fps = self._source.info.fps
+        if fps is None:
+            return None
+        return min(fps / self._every, 1 / self._interval if self._interval else math.inf)
+
+    def _frames(self) -> int | None:
+        info, fps = self._source.info, self._fps()
+        if info.frames is None:
+            return self._max_frames
+        frames = math.ceil(info.frames / self._every)
+        if self._interval and fps and info.fps:
+            frames = min(frames, math.ceil(info.frames / info.fps * fps))
+        return frames if self._max_frames is None else min(frames, self._max_frames)

@@ -1,0 +1,117 @@
+"""Where pictures and masks go: the base of every sink, and the two that need nothing but a folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from rtpsp.errors import OutputError, UsageError
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.source import SourceInfo
+from rtpsp.timing import Summary
+
+
+class Sink(ABC):
+    """Takes what was rendered. All calls come from one thread, the one that called `rtpsp.run`."""
+
+    view: View | None = None
+    """The picture it wants; None when class maps are enough. It may change between frames."""
+
+    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
+        """Called once, before the first frame; fails before anything was recorded if it has to fail.
+
+        Raises:
+            OutputError: The output cannot be written.
+        """
+        del info, spec
+
+    @abstractmethod
+    def write(self, item: Rendered) -> None:
+        """Take one frame; the arrays may be kept, they are nobody else's.
+
+        Raises:
+            OutputError: The output cannot be written any more.
+        """
+
+    def poll(self) -> None:
+        """Called often, also while no frame comes: a window answers its keys here."""
+        return None
+
+    @property
+    def wants_to_stop(self) -> bool:
+        """True when a person asked, through this sink, for the run to end."""
+        return False
+
+    def close(self) -> None:
+        """Finish what was begun; called once, whatever happened before."""
+        return None
+
+    def stages(self) -> dict[str, Summary]:
+        """Durations of work that the sink does in a thread of its own, by stage name."""
+        return {}
+
+    @property
+    def output(self) -> str | None:
+        """The path that it writes to, for the report."""
+        return None
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class NullSink(Sink):
+    """Takes everything and does nothing: what is left is the cost of the loop."""
+
+    def write(self, item: Rendered) -> None:
+        """Nothing to do."""
+
+
+class MaskFolder(Sink):
+    """Class ids as single-channel PNG files at the source's size, ``000042.png`` or the image's own name.
+
+    8 bits a pixel up to 256 classes, 16 above. A pixel that no class was found for is 255 (65535 in 16 bits).
+
+    Args:
+        folder: Made if it is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+
+    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
+        """Make the folder."""
+        if len(spec.labels) > np.iinfo(np.uint16).max:
+            raise UsageError(f"a PNG holds 65535 classes, the model has {len(spec.labels)}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self._folder}: {error.strerror}; give another folder to --save-masks") from error
+
+    def write(self, item: Rendered) -> None:
+        """Write one PNG."""
+        import cv2
+
+        name = Path(item.frame.name).stem if item.frame.name else f"{item.frame.index:06d}"
+        path = self._folder / f"{name}.png"
+        ids = item.class_map if item.class_map.dtype == np.uint8 else item.class_map.astype(np.uint16)
+        done, data = cv2.imencode(".png", ids)
+        try:
+            if not done:
+                raise OutputError(f"{path}: OpenCV could not encode {ids.dtype} {list(ids.shape)} as PNG")
+            path.write_bytes(data.tobytes())
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror}; masks up to here are kept") from error
+
+    @property
+    def output(self) -> str:
+        """The folder."""
+        return str(self._folder)

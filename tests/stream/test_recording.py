@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtpsp.errors import OutputError, UsageError
+from rtpsp.labels import CAMVID
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import Frame, Rendered, Stamps
+from rtpsp.stream.recording import VideoFile
+from rtpsp.stream.source import SourceInfo
+
+SPEC = ModelSpec("tiny", "fake", 48, 64, CAMVID)
+
+
+def rendered(picture: np.ndarray, index: int, pts: float) -> Rendered:
+    height, width = picture.shape[:2]
+    frame = Frame(index, pts, 0.0, height, width, lambda out: picture)
+    return Rendered(frame, {"overlay": picture}, np.zeros((height, width), np.uint8), Stamps(0.0))
+
+
+def record(path: Path, pictures: list[np.ndarray], times: list[float], *, live: bool = False) -> None:
+    sink = VideoFile(path)
+    height, width = pictures[0].shape[:2]
+    sink.open(SourceInfo("test", "sim", height, width, fps=25.0, live=live), SPEC)
+    for index, (picture, pts) in enumerate(zip(pictures, times, strict=True)):
+        sink.write(rendered(picture, index, pts))
+    sink.close()
+
+
+def flat(height: int, width: int, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("live", [False, True])
+def test_h264_in_yuv420p_with_every_frame_at_its_time(tmp_path: Path, suffix: str, live: bool) -> None:
+    times = [0.0, 0.04, 0.08, 0.3, 0.31, 1.0]  # a source of a changing rate
+    pictures = [flat(48, 64, (40 * n, 128, 255 - 40 * n)) for n in range(6)]
+    path = tmp_path / f"out{suffix}"
+    record(path, pictures, times, live=live)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.height, stream.width) == (48, 64)
+        frames = list(container.decode(stream))
+    assert [round(float(frame.time or 0.0) - float(frames[0].time or 0.0), 3) for frame in frames] == times
+
+
+@pytest.mark.parametrize("height", [240, 720])
+def test_colours_come_back_as_they_went_in(tmp_path: Path, height: int) -> None:
+    """Each palette colour, decoded as the file's own tags say: the other matrix shifts some by more than 20."""
+    path = tmp_path / "palette.mp4"
+    colours = [colour[::-1] for colour in CAMVID.palette]
+    record(path, [flat(height, height * 4 // 3, colour) for colour in colours], [n / 25 for n in range(len(colours))])
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        matrix = 1 if height >= 720 else 5
+        assert int(stream.codec_context.colorspace) == matrix
+        assert int(stream.codec_context.color_range) == 1
+        for colour, frame in zip(colours, container.decode(stream), strict=True):
+            shown = frame.reformat(format="bgr24", src_colorspace=matrix).to_ndarray()
+            assert np.abs(shown[height // 2, height // 2].astype(int) - colour).max() <= 6
+
+
+def test_odd_sizes_are_padded_not_scaled(tmp_path: Path) -> None:
+    picture = flat(47, 63, (0, 0, 0))
+    picture[:, ::2] = 255  # one-pixel stripes: scaling by 64/63 would beat
+    path = tmp_path / "odd.mp4"
+    sink = VideoFile(path, crf=0)
+    sink.open(SourceInfo("test", "sim", 47, 63, fps=25.0), SPEC)
+    sink.write(rendered(picture, 0, 0.0))
+    sink.close()
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.height, frame.width) == (48, 64)
+    luma = frame.to_ndarray(format="gray")[:47, :63].astype(int)
+    assert np.abs(luma - picture[..., 0]).max() <= 30
+
+
+def test_pictures_of_a_new_size_are_scaled_to_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "two.mp4"
+    record(path, [flat(48, 64, (200, 50, 50)), flat(96, 128, (200, 50, 50))], [0.0, 0.04])
+    with av.open(str(path)) as container:
+        assert [(f.height, f.width) for f in container.decode(video=0)] == [(48, 64)] * 2
+
+
+def test_repeated_and_backward_times_still_play(tmp_path: Path) -> None:
+    path = tmp_path / "odd-times.mp4"
+    record(path, [flat(48, 64, (0, 0, 60 * n)) for n in range(4)], [0.0, 0.0, 0.04, 0.02])
+    with av.open(str(path)) as container:
+        times = [Fraction(f.pts or 0) for f in container.decode(video=0)]
+    assert len(times) == 4 and times == sorted(set(times))
+
+
+def test_no_frame_leaves_no_file(tmp_path: Path) -> None:
+    sink = VideoFile(tmp_path / "none.mp4")
+    sink.open(SourceInfo("test", "sim", 48, 64), SPEC)
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_said_before_the_first_frame(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    sink = VideoFile(tmp_path / "file" / "out.mp4")
+    with pytest.raises(OutputError, match="--output"):
+        sink.open(SourceInfo("test", "sim", 48, 64), SPEC)
+    with pytest.raises(UsageError, match=r"\.mp4, \.mkv, \.mov"):
+        VideoFile("out.avi")
+
+
+def test_an_encoder_that_fails_is_reported_once(tmp_path: Path) -> None:
+    sink = VideoFile(tmp_path / "out.mp4")
+    sink.open(SourceInfo("test", "sim", 48, 64), SPEC)
+    with pytest.raises(OutputError, match="kept"):
+        for index in range(20):
+            picture = flat(48, 64, (0, 0, 0)) if index < 5 else np.zeros((48, 64), np.uint8)
+            sink.write(rendered(picture, index, index / 25))
+    sink.close()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 5
+
+
+def test_a_recording_looks_like_its_pictures(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (12, 16, 3), np.uint8)
+    picture = np.asarray(cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC), np.uint8)
+    record(tmp_path / "out.mp4", [picture] * 3, [0.0, 0.04, 0.08])
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        shown = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert min(cv2.PSNR(picture, frame) for frame in shown) > 33

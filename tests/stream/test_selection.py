@@ -1,0 +1,274 @@
+"""A part of a source at its own pace; and the contract that every source keeps, a selection among them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2  # isort: skip
+import av
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from rtpsp.errors import UsageError
+from rtpsp.stream.camera import CameraSource
+from rtpsp.stream.frame import Frame, Image
+from rtpsp.stream.selection import Selection
+from rtpsp.stream.simulated import FileSimulator, Simulation
+from rtpsp.stream.source import Source, SourceInfo, SourceOptions, open_source
+
+HEIGHT, WIDTH = 120, 160
+
+
+class Listed(Source):
+    """Frames at given times, at no cost."""
+
+    def __init__(self, stamps: list[float], fps: float = 25.0, live: bool = False) -> None:
+        self.info = SourceInfo("listed", "video", HEIGHT, WIDTH, fps, len(stamps), live)
+        self._stamps, self._index, self.closed = stamps, 0, 0
+
+    def read(self) -> Frame | None:
+        if self._index == len(self._stamps):
+            return None
+        index, self._index = self._index, self._index + 1
+        return Frame(index, self._stamps[index], time.monotonic(), HEIGHT, WIDTH, blank)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def blank(out: Image | None) -> Image:
+    return np.zeros((HEIGHT, WIDTH, 3), np.uint8) if out is None else out
+
+
+def at_rate(fps: float, count: int) -> Listed:
+    return Listed([i / fps for i in range(count)], fps)
+
+
+def read_all(source: Source) -> list[Frame]:
+    return [frame for frame in iter(source.read, None)]
+
+
+# The contract: a new source adds its maker to the list. Each gives at least three frames of 120x160 at 25 fps.
+
+
+def a_video(folder: Path) -> Source:
+    path = folder / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for i in range(3):
+            frame = VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 80 * i, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return open_source(str(path))
+
+
+def some_images(folder: Path) -> Source:
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((HEIGHT, WIDTH, 3), 80 * i, np.uint8))
+    return open_source(str(folder))
+
+
+def a_simulated_file(folder: Path) -> Source:
+    return open_source(f"sim://street?w={WIDTH}&h={HEIGHT}&fps=25&frames=3")
+
+
+def a_simulated_camera(folder: Path) -> Source:
+    return open_source(f"sim://street?w={WIDTH}&h={HEIGHT}&fps=25&frames=3&live=1&fifo=9")
+
+
+class SteadyDevice:
+    """A camera that delivers for ever."""
+
+    driver_stamps = True
+
+    def set(self, prop: int, value: float) -> bool:
+        return True
+
+    def get(self, prop: int) -> float:
+        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_POS_MSEC: 1000 * time.monotonic()}.get(prop, 0.0)
+
+    def wait(self, seconds: float) -> bool:
+        time.sleep(0.001)
+        return True
+
+    def retrieve(self) -> tuple[bool, Image]:
+        return True, np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+def a_webcam(folder: Path) -> Source:
+    return CameraSource("0", SteadyDevice(), SourceOptions())
+
+
+def a_selection(folder: Path) -> Source:
+    return Selection(a_simulated_file(folder), pace="source")
+
+
+@pytest.fixture(params=[a_video, some_images, a_simulated_file, a_simulated_camera, a_webcam, a_selection])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    make: Callable[[Path], Source] = request.param
+    return make(tmp_path)
+
+
+def test_contract_of_every_source(source: Source) -> None:
+    info = source.info
+    assert (info.height, info.width) == (HEIGHT, WIDTH)
+    assert info.fps == pytest.approx(25)
+    assert info.frames == (None if info.kind == "camera" else 3)
+    with source as entered:
+        assert entered is source
+        frames = [source.read() for _ in range(3)]
+        read_at = time.monotonic()
+        assert info.kind == "camera" or (source.read() is None and source.read() is None)
+    source.close()
+    whole = [frame for frame in frames if frame is not None]
+    assert [frame.index for frame in whole] == [0, 1, 2]
+    assert source.missed == 0
+    assert whole[0].pts == 0
+    assert whole[0].pts < whole[1].pts < whole[2].pts
+    # On the monotonic clock, not in the future, and of this run.
+    assert all(read_at - 5 < frame.captured <= read_at for frame in whole)
+    out = np.full((HEIGHT, WIDTH, 3), 77, np.uint8)
+    assert whole[1].to_bgr(out) is out
+    assert not (out == 77).all()
+    made = whole[2].to_bgr(None)
+    assert made.shape == (whole[2].height, whole[2].width, 3) and made.dtype == np.uint8
+    assert made.flags.c_contiguous and made.flags.writeable
+
+
+def test_contract_of_reading_after_close(source: Source) -> None:
+    source.read()
+    source.close()
+    assert source.read() is None
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    inner = at_rate(25, 10)
+    selection = Selection(inner)
+    assert selection.info == inner.info
+    assert len(read_all(selection)) == 10
+    assert selection.skipped == 0
+
+
+def test_every_nth_frame() -> None:
+    selection = Selection(at_rate(30, 10), every=3)
+    assert (selection.info.fps, selection.info.frames) == (10, 4)
+    assert [f.index for f in read_all(selection)] == [0, 3, 6, 9]
+    assert selection.skipped == 6
+
+
+@pytest.mark.parametrize(
+    ("fps", "most", "expected"), [(25, 10, 20), (30, 29, 58), (30, 30, 60), (30, 60, 60), (60, 7, 14)]
+)
+def test_at_most_so_many_a_second(fps: float, most: float, expected: int) -> None:
+    selection = Selection(at_rate(fps, int(2 * fps)), max_fps=most)
+    frames = read_all(selection)
+    wanted = min(expected, int(2 * fps))
+    assert len(frames) == pytest.approx(wanted, abs=1)
+    assert selection.info.frames == pytest.approx(wanted, abs=1)
+    assert selection.skipped == int(2 * fps) - len(frames)
+    assert np.diff([f.pts for f in frames]).min() > 1 / fps * 0.99
+
+
+def test_rounded_stamps_lose_no_frame_at_the_full_rate() -> None:
+    stamps = [round(i / 30, 3) for i in range(300)]
+    assert len(read_all(Selection(Listed(stamps, 30), max_fps=30))) == 300
+
+
+def test_after_a_gap_the_rate_is_not_made_up_for() -> None:
+    stamps = [0.0, 0.1, *(5 + i / 100 for i in range(100))]
+    frames = read_all(Selection(Listed(stamps, 100), max_fps=10))
+    assert np.diff([f.pts for f in frames]).min() > 0.089
+    assert 12 <= len(frames) <= 13  # ten in the last second, or one more at its very end
+
+
+def test_it_ends_after_max_frames_without_reading_on() -> None:
+    inner = at_rate(25, 10)
+    selection = Selection(inner, max_frames=4)
+    assert selection.info.frames == 4
+    assert [f.index for f in read_all(selection)] == [0, 1, 2, 3]
+    following = inner.read()
+    assert following is not None and following.index == 4
+
+
+def test_a_paced_file_comes_when_it_is_due_and_shows_lateness() -> None:
+    selection = Selection(at_rate(25, 6), pace="source")
+    frames, arrivals = [], []
+    while (frame := selection.read()) is not None:
+        frames.append(frame)
+        arrivals.append(time.monotonic())
+        if frame.index == 2:
+            time.sleep(0.2)
+    captured = np.array([f.captured for f in frames])
+    assert np.diff(captured) == pytest.approx(np.full(5, 0.04), abs=1e-6)
+    ages = np.array(arrivals) - captured
+    assert (ages >= 0).all()
+    assert ages[:3].max() < 0.03
+    assert ages[3] == pytest.approx(0.16, abs=0.03)
+
+
+def test_the_default_and_a_live_source_are_not_paced() -> None:
+    stamps = [0.0, 60.0]
+    for selection in (
+        Selection(Listed(stamps)),
+        Selection(Listed(stamps), pace="fast"),
+        Selection(Listed(stamps, live=True), pace="source"),
+    ):
+        began = time.monotonic()
+        assert len(read_all(selection)) == 2
+        assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_a_wait_is_ended_at_once(how: str) -> None:
+    stop = threading.Event()
+    inner = Listed([0.0, 60.0])
+    selection = Selection(inner, pace="source", stop=stop)
+    assert selection.read() is not None
+    timer = threading.Timer(0.1, stop.set if how == "stop" else selection.close)
+    timer.start()
+    began = time.monotonic()
+    assert selection.read() is None
+    assert time.monotonic() - began < 0.5
+    timer.join()
+    selection.close()
+    assert inner.closed >= 1
+
+
+def test_losses_are_passed_on_and_are_not_skips() -> None:
+    scene = FileSimulator("sim://street", Simulation(WIDTH, HEIGHT), Scene(), SourceOptions())
+    selection = Selection(scene, every=2)
+    scene.missed = 5
+    selection.read()
+    selection.read()
+    assert (selection.missed, selection.skipped) == (5, 1)
+
+
+class Scene:
+    """Nothing to see."""
+
+    def draw(self, index: int, out: Image | None = None) -> Image:
+        return blank(out)
+
+    def truth(self, index: int) -> Image:
+        return np.zeros((HEIGHT, WIDTH), np.uint8)
+
+
+def test_numbers_that_are_not_positive_are_refused() -> None:
+    with pytest.raises(UsageError, match="every must be more than 0, got 0"):
+        Selection(at_rate(25, 1), every=0)
+    with pytest.raises(UsageError, match=r"max_fps must be more than 0, got -1\.0"):
+        Selection(at_rate(25, 1), max_fps=-1.0)
+    with pytest.raises(UsageError, match="max_frames"):
+        Selection(at_rate(25, 1), max_frames=0)
