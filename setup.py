@@ -13,6 +13,7 @@ TEST = [
     "mypy>=2.1",
     "pytest>=9.0",
     "ruff>=0.15",
+    "setuptools>=77",  # the wheel's test builds without isolation
 ]
 
 setup(
@@ -21,7 +22,7 @@ setup(
     description="Real-time PSPNet segmentation: any PSPNet in, the fastest correct engine out, fresh frames on screen",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0 AND LicenseRef-CamVid-Research-Only",
+    license_expression="Apache-2.0 AND LicenseRef-CamVid-Research-Only",
     license_files=["LICENSE", "rtpsp/zoo/LICENSE-WEIGHTS.txt"],
     python_requires=">=3.10",
     packages=find_packages(include=["rtpsp", "rtpsp.*"]),

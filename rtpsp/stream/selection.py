@@ -88,6 +88,11 @@ class Selection(Source):
             return frame
         return None
 
+    def interrupt(self) -> None:
+        """End a wait for a frame's time, and with it the source."""
+        self._stop.set()
+        self._source.interrupt()
+
     def close(self) -> None:
         """Close the source, after the read that is under way; a wait for a frame's time ends at once."""
         self._closed = True

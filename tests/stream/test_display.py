@@ -71,9 +71,9 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 @pytest.fixture
 def display(tmp_path: Path) -> Iterator[Display]:
-    missing = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
+    missing = [program for program in ("Xvfb", "xdotool", "openbox") if shutil.which(program) is None]
     if missing and not os.environ.get("CI"):
-        pytest.skip(f"{' and '.join(missing)} missing: apt-get install xvfb xdotool")
+        pytest.skip(f"{', '.join(missing)} missing: apt-get install xvfb xdotool openbox")
     read, write = os.pipe()
     server = subprocess.Popen(
         [
@@ -93,7 +93,15 @@ def display(tmp_path: Path) -> Iterator[Display]:
     try:
         with os.fdopen(read) as pipe:
             number = pipe.readline().strip()
-        yield Display(f":{number}", tmp_path / "Xvfb_screen0")
+        # Without a window manager Qt 5 misses the first expose event one time in ten, and then paints nothing.
+        manager = subprocess.Popen(
+            ["openbox", "--sm-disable"], env={**os.environ, "DISPLAY": f":{number}"}, stderr=subprocess.DEVNULL
+        )
+        try:
+            yield Display(f":{number}", tmp_path / "Xvfb_screen0")
+        finally:
+            manager.terminate()
+            manager.wait(10)
     finally:
         server.terminate()
         server.wait(10)

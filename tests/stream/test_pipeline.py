@@ -15,6 +15,7 @@ from rtpsp.labels import CAMVID
 from rtpsp.spec import EngineHeader, ModelSpec
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.render import RenderOptions
+from rtpsp.stream.selection import Selection
 from rtpsp.stream.source import open_source
 from tests.stream.doubles import HEIGHT, WIDTH, Collector, Numbers
 
@@ -97,6 +98,15 @@ def test_a_run_can_be_stopped() -> None:
     assert report.ended == "Ctrl-C" and 0 < report.frames.shown < 10_000
     assert time.monotonic() - begin < 2
     assert sink.closed == 1
+
+
+def test_a_paced_source_is_not_waited_for() -> None:
+    slow = Selection(open_source("sim://street?w=160&h=120&fps=0.2"), pace="source")
+    pipeline = Pipeline(slow, FakeEngine(SPEC), [Collector()])
+    threading.Timer(0.5, pipeline.stop, ["Ctrl-C"]).start()
+    begin = time.monotonic()
+    pipeline.run()
+    assert time.monotonic() - begin < 2, "the next frame would be due in five seconds"
 
 
 def test_a_sink_can_end_the_run() -> None:

@@ -1,0 +1,6 @@
+"""``python -m rtpsp``."""
+
+from rtpsp.cli import main
+
+if __name__ == "__main__":
+    main()

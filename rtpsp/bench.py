@@ -1,0 +1,137 @@
+"""Benchmarks: the latency of an engine, and the rate of the live loop around it.
+
+Both exclude warm-up. The loop's cost is what the loop adds to a frame: 1/fps of the loop with a null sink, minus 1/fps
+of the engine alone, measured one after the other in the same process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtpsp.arrays import Image
+from rtpsp.engine import load_engine
+from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.fit import plan_fit
+from rtpsp.live import RunOptions, run
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.report import RunReport
+from rtpsp.stream.sink import NullSink
+from rtpsp.timing import Rate, Series, Summary, now
+
+Progress = Callable[[float], None]
+"""Told how much of the measurement is done, 0..1."""
+
+SOURCE = "sim://street?w=640&h=480&frames={frames}&seed=1"
+FRAMES_KEPT = 8
+"""Distinct frames that an engine is timed on: real ones, since denormals and caches make constant input too fast."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How long to measure.
+
+    Attributes:
+        warmup: Seconds of inference before anything counts.
+        duration: Seconds that count.
+        threads: CPU threads; 0 takes all.
+        source: URI for the loop; None draws a street.
+    """
+
+    warmup: float = 2.0
+    duration: float = 10.0
+    threads: int = 0
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What was measured.
+
+    Attributes:
+        engine: Model, size, backend, precision and the number format that ran.
+        latency: Of one batch, from submitting it to having its class map.
+        engine_fps: Batches a second, one at a time.
+        loop: The live loop with a null sink.
+    """
+
+    engine: dict[str, Any]
+    latency: Summary
+    engine_fps: float
+    loop: RunReport
+
+    @property
+    def loop_cost(self) -> float | None:
+        """Milliseconds that the loop adds to a frame; None when it showed fewer than two."""
+        return None if self.loop.fps is None else 1e3 / self.loop.fps - 1e3 / self.engine_fps
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        cost = self.loop_cost
+        return {
+            "engine": self.engine,
+            "latency_ms": self.latency.to_dict(),
+            "engine_fps": round(self.engine_fps, 3),
+            "loop_cost_ms": None if cost is None else round(cost, 3),
+            "loop": self.loop.to_dict(),
+        }
+
+
+def bench(path: Path, options: BenchOptions | None = None, progress: Progress | None = None) -> BenchReport:
+    """Measure an engine file: alone, then in the loop.
+
+    Args:
+        path: The engine file.
+        options: How long.
+        progress: Called after every batch of the engine's own measurement.
+
+    Raises:
+        RtpspError: The engine or the source fails.
+    """
+    options = options or BenchOptions()
+    engine_options = EngineOptions(threads=options.threads)
+    engine = load_engine(path, engine_options)
+    with engine:
+        latency, fps = _time_engine(engine, options, progress)
+    frames = max(30, round(fps * options.duration))
+    report = run(
+        options.source or SOURCE.format(frames=frames),
+        load_engine(path, engine_options),
+        [NullSink()],
+        RunOptions(threads=options.threads, max_frames=frames),
+    )
+    return BenchReport(report.engine, latency, fps, report)
+
+
+def _time_engine(engine: Engine, options: BenchOptions, progress: Progress | None) -> tuple[Summary, float]:
+    batches = _real_frames(engine.spec, engine.batch)
+    begin = now()
+    while now() - begin < options.warmup:
+        engine.infer(batches[0])
+    series, rate = Series(), Rate()
+    begin = now()
+    rate.add(begin)
+    while (elapsed := now() - begin) < options.duration or len(series) < 2:
+        result = engine.infer(batches[len(series) % len(batches)])
+        series.add(result.collected - result.submitted)
+        rate.add(result.collected)
+        if progress:
+            progress(min(1.0, elapsed / options.duration))
+    summary = series.summary()
+    assert summary is not None and rate.fps is not None
+    return summary, rate.fps
+
+
+def _real_frames(spec: ModelSpec, batch: int) -> list[Image]:
+    from rtpsp.sim.street import Street
+
+    street = Street(480, 640, seed=1)
+    plan = plan_fit((480, 640), spec)
+    return [
+        np.stack([plan.to_model(street.draw(15 * (number * batch + item))) for item in range(batch)])
+        for number in range(FRAMES_KEPT)
+    ]

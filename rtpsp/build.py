@@ -1,0 +1,226 @@
+"""From a model file to an engine file, and the engine that is there when nobody asked for another."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtpsp import zoo
+from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, engine_class
+from rtpsp.engine.base import EngineOptions
+from rtpsp.engine.file import read_engine_file, write_engine_file
+from rtpsp.errors import BoundNotMet, EngineFileError, UsageError
+from rtpsp.spec import EngineHeader, Precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from rtpsp.graph.verify import Frames
+    from rtpsp.spec import ModelSpec
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Told the step that begins, how many are done, and how many there are."""
+
+STEPS = ("read the model", "lower the graph", "compile and compare", "write the engine")
+
+MIN_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.9}
+"""Least class agreement with the FP32 graph, on sample frames, of an engine worth writing.
+
+Half formats move pixels on class borders, of which noise-like sample frames have many: their bound is a smoke alarm,
+and accuracy is told by ``rtpsp eval``.
+"""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build.
+
+    Attributes:
+        precision: ``fp32`` or ``fp16``; on a CPU the latter is bf16 or f16, whichever the CPU has units for.
+        backend: Name in `rtpsp.engine.BACKENDS`.
+        threads: CPU threads for the comparison; 0 leaves it to the backend.
+    """
+
+    precision: Precision = "fp32"
+    backend: str = DEFAULT_BACKEND
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of it.
+
+    Attributes:
+        path: The engine file.
+        header: As written.
+        ran: Number format of the convolutions on this machine.
+        agreement: Class agreement with the FP32 graph on sample frames, 0..1.
+    """
+
+    path: Path
+    header: EngineHeader
+    ran: str
+    agreement: float
+
+
+def build_engine(
+    model: Path, path: Path | None = None, options: BuildOptions | None = None, progress: Progress | None = None
+) -> Built:
+    """Lower a model file for a backend, check the result against the FP32 graph, and write the engine file.
+
+    Args:
+        model: An ONNX file with a spec inside.
+        path: Where to write; `engine_path` in `engines_folder` by default.
+        options: What to build.
+        progress: Called at each step.
+
+    Raises:
+        ModelError: Not a model that can be lowered.
+        BoundNotMet: Lowering or the backend changed the answers.
+        MissingError: The backend's package is missing.
+        OutputError: The file cannot be written.
+    """
+    from rtpsp.graph.lower import load_model, lower, model_bytes, model_digest
+    from rtpsp.graph.verify import sample_frames
+
+    options = options or BuildOptions()
+    tell = progress or (lambda step, done, total: None)
+    tell(STEPS[0], 0, len(STEPS))
+    factory = engine_class(options.backend)
+    graph, spec = load_model(model)
+    tell(STEPS[1], 1, len(STEPS))
+    frames = sample_frames(spec, count=1)
+    lowered = lower(graph, spec, frames=frames, threads=options.threads)
+    header = EngineHeader(
+        spec=spec,
+        backend=options.backend,
+        precision=options.precision,
+        model_digest=model_digest(model),
+        versions=_versions(options.backend),
+        options={"batch": 1, "machine": platform.machine()},
+    )
+    tell(STEPS[2], 2, len(STEPS))
+    payload = model_bytes(lowered)
+    with factory(header, payload, EngineOptions(threads=options.threads)) as engine:
+        agreement = _agreement(engine.infer(frames).class_map, lowered, spec, frames, options.threads)
+        ran = engine.ran
+    if agreement < MIN_AGREEMENT[options.precision]:
+        raise BoundNotMet(
+            f"{options.backend} in {ran} agrees with the FP32 graph on {agreement:.2%} of the sample pixels, expected "
+            f"{MIN_AGREEMENT[options.precision]:.1%} or more: this backend is not to be trusted with this model"
+        )
+    tell(STEPS[3], 3, len(STEPS))
+    path = path or engines_folder() / engine_name(header)
+    write_engine_file(path, header, payload)
+    tell("done", len(STEPS), len(STEPS))
+    return Built(path, header, ran, agreement)
+
+
+def _agreement(class_map: object, lowered: ir.Model, spec: ModelSpec, frames: Frames, threads: int) -> float:
+    import numpy as np
+
+    from rtpsp.graph.verify import run
+
+    return float(np.mean(class_map == run(lowered, spec, frames, threads).class_map))
+
+
+def _versions(backend: str) -> dict[str, str]:
+    found = {}
+    for package in ("rtpsp", BACKENDS[backend].package, "onnx-ir"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def engine_name(header: EngineHeader) -> str:
+    """What an engine file is called: ``pspnet18-camvid-360x480-fp16-openvino2026.4.engine``."""
+    spec = header.spec
+    package = BACKENDS[header.backend].package
+    release = ".".join(header.versions.get(package, "").split(".")[:2])
+    return f"{spec.name}-{spec.height}x{spec.width}-{header.precision}-{header.backend}{release}.engine"
+
+
+def engines_folder() -> Path:
+    """``./engines`` of a checkout of rtpsp, else the user's cache directory."""
+    here = Path.cwd()
+    if (here / "engines" / "README.md").is_file() and (here / "rtpsp" / "zoo").is_dir():
+        return here / "engines"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("rtpsp") / "engines"
+
+
+def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:
+    """``fp16`` where this machine's CPU has half-precision units that the backend uses, else ``fp32``."""
+    if backend != "openvino":
+        return "fp32"
+    from rtpsp.engine.openvino_backend import half_format
+
+    return "fp16" if half_format() else "fp32"
+
+
+def default_engine(progress: Progress | None = None) -> Path:
+    """The shipped model's engine in this machine's best CPU precision, built if it is not there or does not fit.
+
+    Args:
+        progress: Called at each step when it has to be built.
+
+    Raises:
+        RtpspError: As `build_engine`.
+    """
+    model = zoo.model_path()
+    options = BuildOptions(precision=default_precision())
+    header = EngineHeader(_spec(model), options.backend, options.precision, "", _versions(options.backend))
+    path = engines_folder() / engine_name(header)
+    reason = why_not(path, model)
+    if reason is None:
+        return path
+    _log.info("building %s: %s", path, reason)
+    return build_engine(model, path, options, progress).path
+
+
+def why_not(path: Path, model: Path) -> str | None:
+    """Why an engine file cannot stand for a model file; None when it can."""
+    from rtpsp.graph.lower import model_digest
+
+    if not path.exists():
+        return "it is not there yet"
+    try:
+        header = read_engine_file(path).header
+    except EngineFileError as error:
+        return str(error)
+    if header.model_digest != model_digest(model):
+        return "it was built from another version of the model"
+    if header.versions.get("rtpsp") != _versions(header.backend)["rtpsp"]:
+        return f"it was built by rtpsp {header.versions.get('rtpsp')}"
+    return None
+
+
+def _spec(model: Path) -> ModelSpec:
+    from rtpsp.graph.lower import load_model
+
+    return load_model(model)[1]
+
+
+def to_engine_path(given: str | None, progress: Progress | None = None) -> Path:
+    """What a person may give where an engine is wanted: nothing, or an engine file.
+
+    Raises:
+        UsageError: An ONNX file was given.
+        EngineFileError: No such file.
+    """
+    if given is None:
+        return default_engine(progress)
+    path = Path(given)
+    if path.suffix == ".onnx":
+        raise UsageError(f"{given} is a model, an engine was expected: make one with 'rtpsp build-engine {given}'")
+    return path

@@ -1,0 +1,78 @@
+"""Consoles and the pieces that several verbs print with. Results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rtpsp.build import Progress as Tell
+from rtpsp.errors import OutputError
+from rtpsp.timing import Summary
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
+    """A size as HxW, e.g. ``360x480``: height first, in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).lower().split("x")
+        if len(words) != 2 or not all(word.isdigit() and int(word) for word in words):
+            self.fail(f"{value!r} is not a size: give HEIGHTxWIDTH in pixels, e.g. 360x480", param, ctx)
+        return int(words[0]), int(words[1])
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Tell]:
+    """A progress bar for work in steps; it appears with the first step."""
+    with Progress(
+        TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=stderr,
+    ) as progress:  # fmt: skip
+        task = None
+
+        def tell(step: str, done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = progress.add_task(step, total=total)
+            progress.update(task, description=step, completed=done, total=total)
+
+        yield tell
+
+
+def summary_table(title: str, rows: dict[str, Summary]) -> Table:
+    """Stages down, figures in milliseconds across; a dash where samples are too few for a percentile."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("ms")
+    for name in ("n", "min", "median", "mean", "p90", "p95", "p99", "max"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        figures = (row.min, row.median, row.mean, row.p90, row.p95, row.p99, row.max)
+        table.add_row(name, str(row.count), *("-" if figure is None else f"{figure:.1f}" for figure in figures))
+    return table
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a report.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error

@@ -1,0 +1,68 @@
+"""``rtpsp eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from rtpsp.cli.console import stderr, stdout, write_json
+from rtpsp.data.dataset import open_dataset
+from rtpsp.engine import load_engine
+from rtpsp.engine.base import EngineOptions
+from rtpsp.errors import UsageError
+from rtpsp.evaluate import Evaluation, evaluate, segmenter
+
+
+@click.command("eval")
+@click.argument("engine", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    metavar="DIR|LIST|URI",
+    help="SPLIT/ + SPLITannot/, images/ + labels/, a list of pairs, or sim://street?frames=60.",
+)
+@click.option("--split", default="val", show_default=True, help="Which part of a folder.")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
+)
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
+def command(engine: Path, data: str, split: str, json_path: Path | None, threads: int) -> None:
+    """Measure ENGINE on labelled images: mIoU, IoU of each class and pixel accuracy, at the labels' own size."""
+    samples = open_dataset(data, split)
+    loaded = load_engine(engine, EngineOptions(threads=threads))
+    spec = loaded.spec
+    if loaded.batch != 1:
+        raise UsageError(f"engine takes batches of {loaded.batch}, eval needs 1: build it with --batch 1")
+    with loaded, Progress(console=stderr, transient=True) as progress:
+        task = progress.add_task("eval", total=len(samples))
+        segment = segmenter(lambda frames: np.asarray(loaded.infer(frames).class_map), spec)
+        result = evaluate(segment, samples, spec.labels, lambda done, total: progress.update(task, completed=done))
+        ran = loaded.ran
+    header = loaded.header
+    _print(result)
+    where = f"{data}, split {samples.split}" if samples.split else data
+    stdout.print(
+        f"{engine.name}: {header.backend}, asked for {header.precision}, ran in {ran}\n"
+        f"{where}: {result.images} images, {len(spec.labels)} classes, ignored label {spec.labels.ignore}, "
+        f"fit {spec.fit} to {spec.height}x{spec.width}",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if json_path:
+        told = {"engine": engine.name, "backend": header.backend, "precision": header.precision, "ran": ran}
+        write_json(json_path, {**told, "data": data, "split": samples.split, **result.to_dict()})
+
+
+def _print(result: Evaluation) -> None:
+    table = Table()
+    table.add_column("class")
+    table.add_column("IoU %", justify="right")
+    for name, iou in zip(result.labels.names, result.per_class_iou, strict=True):
+        table.add_row(name, "-" if iou is None else f"{iou:.2f}")
+    table.add_section()
+    table.add_row("mIoU", f"{result.miou:.2f}")
+    table.add_row("pixel accuracy", f"{result.pixel_accuracy:.2f}")
+    stdout.print(table)

@@ -1,0 +1,54 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from rtpsp.labels import CAMVID
+from rtpsp.onnx_file import save_model
+from rtpsp.spec import SPEC_KEY, Fit, ModelSpec
+
+COLOUR_HEIGHT, COLOUR_WIDTH = 48, 64
+
+
+def save_colour_model(path: Path, fit: Fit = "stretch", size: tuple[int, int] = (COLOUR_HEIGHT, COLOUR_WIDTH)) -> None:
+    """A model file that names a pixel by the palette colour it is nearest to: its answer can be predicted exactly.
+
+    The squared distance to colour c is |x|² - 2 c·x + |c|², so a 1x1 convolution scores it: 2 c·x - |c|². A little is
+    added for each class, since whole numbers lie exactly between two colours all too often, and then rounding decides.
+    """
+    spec = ModelSpec("colours", "test", *size, CAMVID, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit=fit)
+    palette = np.array(CAMVID.palette, np.float32) / 255
+    weights = ir.Value(name="w", const_value=ir.tensor(2 * palette.reshape(-1, 3, 1, 1), name="w"))
+    offsets = 0.0003 * np.arange(0.37, len(CAMVID), dtype=np.float32)
+    bias = ir.Value(name="b", const_value=ir.tensor(offsets - (palette**2).sum(axis=1), name="b"))
+    image = ir.Value(name="image", shape=ir.Shape((1, 3, *size)), type=ir.TensorType(ir.DataType.FLOAT))
+    conv = ir.node("Conv", [image, weights, bias])
+    logits = conv.outputs[0]
+    logits.name, logits.dtype, logits.shape = "logits", ir.DataType.FLOAT, ir.Shape((1, len(CAMVID), *size))
+    graph = ir.Graph(
+        [image], [logits], nodes=[conv], initializers=[weights, bias], opset_imports={"": 19}, name="colours"
+    )
+    model = ir.Model(graph, ir_version=9)
+    model.metadata_props[SPEC_KEY] = spec.to_json()
+    save_model(model, spec, path)
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of 48x64 that segments by colour."""
+    path = tmp_path_factory.mktemp("model") / "colours.onnx"
+    save_colour_model(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def colour_engine(colour_model: Path) -> Path:
+    """Its OpenVINO engine in FP32."""
+    from rtpsp.build import BuildOptions, build_engine
+
+    return build_engine(colour_model, colour_model.with_suffix(".engine"), BuildOptions("fp32")).path

@@ -1,0 +1,287 @@
+"""Every verb through the real entry point: what it prints, what it writes, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtpsp.cli import main
+from rtpsp.labels import CAMVID
+
+PALETTE_BGR = np.array(CAMVID.palette, np.uint8)[:, ::-1]
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def rtpsp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+    def call(*words: str | Path) -> Outcome:
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main([str(word) for word in words])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        captured = capsys.readouterr()
+        code = exit_.value.code
+        assert isinstance(code, int)
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twenty frames of 96x128 at 10 fps: left half Car, right half Road, and a Sky bar that moves down."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for index in range(20):
+            ids = np.full((96, 128), 8, np.uint8)
+            ids[:, 64:] = 3
+            ids[4 * index : 4 * index + 4] = 0
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(PALETTE_BGR[ids], format="bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def test_a_video_in_a_video_and_masks_out(rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path) -> None:
+    out, masks, report = tmp_path / "out.mp4", tmp_path / "masks", tmp_path / "run.json"
+    done = rtpsp(
+        "run", "--source", clip, "--engine", colour_engine, "--output", out, "--save-masks", masks, "--view", "mask",
+        "--report", report,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "no window: neither DISPLAY nor WAYLAND_DISPLAY is set" in done.err
+    assert "20 in, 20 out, 0 dropped" in done.out
+    told = json.loads(report.read_text())
+    assert told["frames"] == {
+        "received": 20, "shown": 20, "dropped": {"infer": 0, "render": 0}, "discarded": 0, "missed": 0, "skipped": 0
+    }  # fmt: skip
+    assert told["engine"]["ran"] == "f32" and told["ended"] == "end of source"
+    assert set(told["stages_ms"]) == {"capture", "preprocess", "infer", "render", "sink", "encode"}
+    assert len(list(masks.iterdir())) == 20
+    mask = cv2.imread(str(masks / "000010.png"), cv2.IMREAD_UNCHANGED)
+    assert mask is not None and mask.shape == (96, 128) and mask.dtype == np.uint8
+    assert (mask[:30, 5:59] == 8).all() and (mask[50:, 69:123] == 3).all() and (mask[41:43] == 0).all()
+    frames = decoded(out)
+    assert len(frames) == 20
+    assert np.abs(frames[10][20, 20].astype(int) - PALETTE_BGR[8]).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "skipped"),
+    [
+        (["--max-frames", "7"], 7, 0),
+        (["--every", "4"], 5, 15),
+        (["--max-fps", "5"], 10, 10),
+        (["--start", "0.5", "--end", "1.0"], 5, 0),
+        (["--loop", "--max-frames", "45"], 45, 0),
+        (["--policy", "every", "--threads", "1", "--depth", "2"], 20, 0),
+    ],
+)
+def test_a_part_of_a_source(
+    rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path, options: list[str], frames: int, skipped: int
+) -> None:
+    report = tmp_path / "run.json"
+    done = rtpsp("run", "--source", clip, "--engine", colour_engine, "--report", report, *options)
+    assert done.code == 0, done.err
+    counts = json.loads(report.read_text())["frames"]
+    assert (counts["shown"], counts["skipped"]) == (frames, skipped)
+
+
+def test_the_pace_of_the_source_is_kept(rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path) -> None:
+    report = tmp_path / "run.json"
+    words = ["run", "--source", clip, "--engine", colour_engine, "--report", report, "--max-frames", "8"]
+    assert rtpsp(*words, "--pace", "source").code == 0
+    assert json.loads(report.read_text())["fps"] == pytest.approx(10, rel=0.1)
+
+
+def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name, size in (("a2", (60, 80)), ("a10", (90, 70))):
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((*size, 3), PALETTE_BGR[8], np.uint8))
+    done = rtpsp("run", "--source", folder, "--engine", colour_engine, "--save-masks", tmp_path / "masks")
+    assert done.code == 0, done.err
+    for name, size in (("a2", (60, 80)), ("a10", (90, 70))):
+        mask = cv2.imread(str(tmp_path / "masks" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert mask is not None and mask.shape == size and (mask == 8).all()
+    pattern = str(folder / "a1*.png")
+    assert "1 in, 1 out" in rtpsp("run", "--source", pattern, "--engine", colour_engine).out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["run"], 2, "neither of --camera and --source"),
+        (["run", "--camera", "--source", "x.mp4"], 2, "both of --camera and --source"),
+        (["run", "--camera", "front"], 2, "expected a number or a device"),
+        (["run", "--source", "none.mp4", "--engine", "ENGINE"], 3, "no file 'none.mp4'"),
+        (["run", "--source", "rtsp://u:pw@h/s", "--engine", "ENGINE"], 3, "not supported"),
+        (["run", "--source", "sim://street?sed=2", "--engine", "ENGINE"], 3, "seed"),
+        (["run", "--camera", "/dev/video77", "--engine", "ENGINE"], 4, "/dev/video77"),
+        (["run", "--source", "CLIP", "--engine", "none.engine"], 3, "rtpsp build-engine -o none.engine"),
+        (["run", "--source", "CLIP", "--engine", "m.onnx"], 2, "rtpsp build-engine m.onnx"),
+        (["run", "--source", "CLIP", "--engine", "CLIP"], 3, "not an rtpsp engine"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--output", "out.avi"], 2, ".mp4, .mkv, .mov"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--output", "/proc/out.mp4"], 7, "--output"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--start", "90"], 3, "90"),
+        (["run", "--camera-size", "720"], 2, "HEIGHTxWIDTH"),
+        (["build-engine", "none.onnx"], 3, "none.onnx"),
+        (["build-engine", "CLIP"], 3, "not an ONNX model"),
+        (["build-engine", "--backend", "tensorflow"], 2, "openvino"),
+        (
+            ["export", "none.pth", "--arch", "pspnet18", "--size", "9x9", "--labels", "camvid", "-o", "x.onnx"],
+            3,
+            "none",
+        ),
+        (["export", "CLIP", "--arch", "pspnet18", "--size", "9x9", "--labels", "nolabels", "-o", "x"], 2, "nolabels"),
+        (["eval", "ENGINE", "--data", "nowhere"], 3, "nowhere"),
+        (["segment"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    rtpsp: Call,
+    clip: Path,
+    colour_engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: list[str],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"CLIP": str(clip), "ENGINE": str(colour_engine)}
+    done = rtpsp(*[given.get(word, word) for word in words])
+    assert done.code == code, done.err
+    assert says in done.err
+    assert "Traceback" not in done.err and "pw@" not in done.err + done.out
+    assert sum(line.startswith(("rtpsp: ", "Error: ")) for line in done.err.splitlines()) == 1
+
+
+def test_debug_shows_where_it_happened(rtpsp: Call) -> None:
+    done = rtpsp("--debug", "run")
+    assert done.code == 2 and "Traceback" in done.err and "neither of" in done.err
+
+
+def test_a_bug_is_a_traceback_and_seventy(rtpsp: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("rtpsp.cli.run._uri", broken)
+    done = rtpsp("run", "--source", "x")
+    assert done.code == 70 and "Traceback" in done.err and "bug in rtpsp" in done.err
+
+
+def test_help_is_quick_and_whole(rtpsp: Call) -> None:
+    done = rtpsp("--help")
+    assert done.code == 0
+    for verb in ("run", "build-engine", "export", "eval", "bench"):
+        assert verb in done.out
+        assert rtpsp(verb, "--help").code == 0
+    program = "import sys, rtpsp.cli; print([n for n in ('openvino', 'cv2', 'av', 'torch') if n in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_build_and_eval(rtpsp: Call, colour_model: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "x.engine"
+    done = rtpsp("build-engine", colour_model, "--fp32", "--backend", "onnxruntime", "-o", engine)
+    assert done.code == 0 and str(engine) in done.out and "runs in f32" in done.out
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    ids = np.arange(48 * 64).reshape(48, 64).astype(np.uint8) // 8 % 11
+    cv2.imwrite(str(tmp_path / "images" / "1.png"), PALETTE_BGR[ids])
+    truth = ids.copy()
+    truth[:, :32] = 11  # void: what is said there does not count
+    truth[ids == 4] = 5  # and one class is always called another
+    truth[:, :32] = 11
+    cv2.imwrite(str(tmp_path / "labels" / "1.png"), truth)
+    figures = tmp_path / "eval.json"
+    done = rtpsp("eval", engine, "--data", tmp_path, "--json", figures)
+    assert done.code == 0, done.err
+    told = json.loads(figures.read_text())
+    wrong, right = int((ids[:, 32:] == 4).sum()), int((ids[:, 32:] == 5).sum())
+    assert told["per_class_iou"]["Pavement"] == 0  # called so, and never true
+    assert told["per_class_iou"]["Tree"] == pytest.approx(100 * right / (right + wrong), abs=0.01)
+    assert told["miou"] == pytest.approx((9 * 100 + 0 + 100 * right / (right + wrong)) / 11, abs=0.01)
+    assert told["images"] == 1 and told["ran"] == "f32" and told["split"] == "val"
+
+
+def test_eval_on_the_simulator(rtpsp: Call, colour_engine: Path) -> None:
+    done = rtpsp("eval", colour_engine, "--data", "sim://street?frames=2&w=160&h=120")
+    assert done.code == 0 and "mIoU" in done.out and "2 images" in done.out
+
+
+def test_bench(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "bench.json"
+    done = rtpsp("bench", colour_engine, "--duration", "0.3", "--warmup", "0.1", "--json", figures)
+    assert done.code == 0, done.err
+    told = json.loads(figures.read_text())
+    assert told["latency_ms"]["count"] >= 2 and told["engine_fps"] > 0
+    expected = 1e3 / told["loop"]["fps"] - 1e3 / told["engine_fps"]
+    assert told["loop_cost_ms"] == pytest.approx(expected, rel=0.02, abs=0.01)
+    assert "the loop costs" in done.out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_recording(
+    number: signal.Signals, code: int, colour_engine: Path, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "out.mp4", tmp_path / "run.json"
+    uri = "sim://street?w=160&h=120&live=1"
+    words = ["run", "--source", uri, "--engine", str(colour_engine), "--output", str(out), "--report", str(report)]
+    environment = {key: value for key, value in os.environ.items() if "DISPLAY" not in key}
+    run = subprocess.Popen(
+        [sys.executable, "-m", "rtpsp", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        end = time.monotonic() + 30
+        while not (out.exists() and out.stat().st_size > 0) and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        begin = time.monotonic()
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=20)
+        took = time.monotonic() - begin
+    finally:
+        run.kill()
+        run.communicate()
+    assert run.returncode == code, errors
+    assert "Traceback" not in errors
+    assert took < 3
+    told = json.loads(report.read_text())
+    assert told["ended"] == {130: "Ctrl-C", 143: "SIGTERM"}[code]
+    assert len(decoded(out)) == told["frames"]["shown"] > 5
