@@ -37,20 +37,26 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
 
 @contextmanager
 def steps(title: str) -> Iterator[Tell]:
-    """A progress bar for work in steps; it appears with the first step."""
-    with Progress(
-        TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+    """A progress bar for work in steps; it appears with the first step, and not at all where there is none."""
+    progress = Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
         console=stderr,
-    ) as progress:  # fmt: skip
-        task = None
+    )
 
-        def tell(step: str, done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = progress.add_task(step, total=total)
-            progress.update(task, description=step, completed=done, total=total)
+    def tell(step: str, done: int, total: int) -> None:
+        if not progress.tasks:
+            progress.start()
+            progress.add_task(step, total=total)
+        progress.update(progress.tasks[0].id, description=step, completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        progress.stop()
 
 
 def summary_table(title: str, rows: dict[str, Summary]) -> Table:
