@@ -87,7 +87,7 @@ def main(checkpoint: Path, data: str, split: str, json_path: Path | None) -> Non
         table.add_row(
             *(f"{value:.7f}" if isinstance(value, float) and value <= 1 else str(value) for value in row.values())
         )
-    Console().print(table)
+    Console(width=140).print(table)
     if json_path:
         json_path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
