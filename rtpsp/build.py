@@ -184,7 +184,8 @@ def default_engine(progress: Progress | None = None) -> Path:
     reason = why_not(path, model)
     if reason is None:
         return path
-    _log.info("building %s: %s", path, reason)
+    # The first build is expected; that one which was there does not do any more is not.
+    _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
     return build_engine(model, path, options, progress).path
 
 

@@ -116,7 +116,8 @@ def evaluate(
         progress: Called after every image.
 
     Raises:
-        DataError: No image, none with a pixel that counts, or ground truth with an id that the label set lacks.
+        DataError: No image, none with a pixel that counts, ground truth with an id that the label set lacks, or of
+            another label set where that is known.
         InputError: The segmenter gave a map of another size, or one that holds no whole numbers.
     """
     classes = len(labels)
@@ -199,6 +200,11 @@ def _answer(segment: Segment, image: Image) -> ClassMap:
 def _checked_truth(sample: Sample, labels: LabelSet) -> ClassMap:
     """The sample's ground truth, once every id in it is a class or the ignored id."""
     truth = sample.truth
+    if sample.labels is not None and _folded(sample.labels) != _folded(labels):
+        raise DataError(
+            f"{sample.name}: ground truth has the classes of {sample.labels.name!r}, the model those of "
+            f"{labels.name!r}: an id means something else in each; evaluate on data of the model's own classes"
+        )
     strange = (truth < 0) | (truth >= len(labels))
     if labels.ignore is not None:
         strange &= truth != labels.ignore
@@ -211,6 +217,10 @@ def _checked_truth(sample: Sample, labels: LabelSet) -> ClassMap:
             f"and {void}: use the label set that these labels were made with"
         )
     return truth
+
+
+def _folded(labels: LabelSet) -> list[str]:
+    return [name.casefold() for name in labels.names]
 
 
 def _confusion(answer: ClassMap, truth: ClassMap, labels: LabelSet) -> NDArray[np.int64]:

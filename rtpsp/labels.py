@@ -135,7 +135,7 @@ def to_label_set(name_or_path: str) -> LabelSet:
         known = ", ".join(sorted(LABEL_SETS))
         raise UsageError(f"no label set or file {name_or_path!r}: use {known}, or a text file with a name a line")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"label set {path} cannot be read ({error}): expected UTF-8 text, a class a line") from error
     lines = [line for line in lines if line and not line.startswith("#")]
@@ -159,7 +159,7 @@ def _parse_line(line: str, path: Path) -> tuple[str, RGB | None]:
         except ValueError:
             raise InputError(f"{path}: colour {words[-1]!r} of {words[0]!r} is not #RRGGBB") from None
         return " ".join(words[:-1]), (red, green, blue)
-    if len(words) > 3 and all(word.isdigit() for word in words[-3:]):
+    if len(words) > 3 and all(word.isdecimal() for word in words[-3:]):
         red, green, blue = (int(word) for word in words[-3:])
         if max(red, green, blue) > 255:
             raise InputError(f"{path}: colour {red} {green} {blue} of {words[0]!r} is beyond 255")

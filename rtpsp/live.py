@@ -30,8 +30,9 @@ class RunOptions:
         every: Take each Nth frame.
         max_fps: Take at most so many frames a second of the source's time.
         max_frames: End after so many frames.
-        threads: CPU threads for everything together; 0 takes the machine's cores.
-        depth: Batches in flight; None keeps the engine's own.
+        threads: CPU threads for everything together; 0 takes the machine's cores. An `Engine` that is given keeps its
+            own number.
+        depth: Batches in flight: 1 for the freshest picture, 2 for throughput. An `Engine` that is given keeps its own.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-from rtpsp.errors import ModelError, OutputError
+from rtpsp.errors import ModelError
+from rtpsp.files import write_atomically
 from rtpsp.spec import SPEC_KEY, ModelSpec
 
 INPUT = "image"
@@ -49,8 +49,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ir.Model, ModelSpec]:
     text = model.metadata_props.get(SPEC_KEY)
     if text is None:
         raise ModelError(f"{path}: an ONNX model without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export")
-    spec = ModelSpec.from_json(text)
     try:
+        spec = ModelSpec.from_json(text)
         check_model(model, spec)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -98,7 +98,7 @@ def save_model(model: ir.Model, spec: ModelSpec, path: str | os.PathLike[str]) -
     """
     stamped = model.clone()
     stamped.metadata_props[SPEC_KEY] = spec.to_json()
-    write_atomically(model_bytes(stamped), Path(path))
+    write_atomically(Path(path), model_bytes(stamped), hint="name another file with --output")
 
 
 def model_bytes(model: ir.Model) -> bytes:
@@ -121,29 +121,6 @@ def model_digest(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}): give an ONNX file from rtpsp export") from error
     return digest.hexdigest()
-
-
-def write_atomically(data: bytes, path: Path) -> None:
-    """Writes beside the target, then renames over it.
-
-    Raises:
-        OutputError: The folder is missing, not writable, or full.
-    """
-    part: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            part = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)  # a temporary file is private; what a user asked for is as any file of theirs
-        part.replace(path)
-    except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}): choose another folder") from error
 
 
 def _check_value(kind: str, values: Sequence[ir.Value], name: str, want: tuple[int | None, ...]) -> tuple[int, ...]:

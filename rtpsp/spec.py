@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from rtpsp.errors import EngineFileError, InputError, ModelError
@@ -66,12 +67,23 @@ class ModelSpec:
             value = getattr(self, name)
             if value not in get_args(allowed):
                 raise ModelError(f"spec: {name} is {value!r}, expected one of {', '.join(get_args(allowed))}")
+        for name in ("name", "arch", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise ModelError(f"spec: {name} is {getattr(self, name)!r}, expected text")
+        if not self.name.isprintable() or not set(self.name).isdisjoint("/\\") or not self.name:
+            raise ModelError(
+                f"spec: name is {self.name!r}, expected one without slashes and control characters: engines' files "
+                f"are named after it"
+            )
         for name in ("height", "width", "output_stride"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ModelError(f"spec: {name} is {value!r}, expected a whole number from 1")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
-            raise ModelError(f"spec: mean {self.mean} and std {self.std} must hold three values, std above zero")
+        finite = all(isfinite(value) for value in (*self.mean, *self.std))
+        if len(self.mean) != 3 or len(self.std) != 3 or not finite or not all(value > 0 for value in self.std):
+            raise ModelError(
+                f"spec: mean {self.mean} and std {self.std} must hold three values, finite, std above zero"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -113,7 +125,7 @@ class ModelSpec:
             return cls(**given)
         except ModelError:
             raise
-        except (KeyError, TypeError, ValueError, InputError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, InputError) as error:
             raise ModelError(f"spec cannot be read ({error}): export the model again") from error
 
     @classmethod
@@ -168,6 +180,12 @@ class EngineHeader:
         known = {f.name for f in fields(cls)}
         try:
             given = {key: value for key, value in values.items() if key in known}
-            return cls(**{**given, "spec": ModelSpec.from_dict(given["spec"])})
+            header = cls(**{**given, "spec": ModelSpec.from_dict(given["spec"])})
+            for name, kind in (("backend", str), ("model_digest", str), ("versions", dict), ("options", dict)):
+                if not isinstance(getattr(header, name), kind):
+                    raise TypeError(f"{name} is {getattr(header, name)!r}")
+            if header.precision not in get_args(Precision):
+                raise TypeError(f"precision is {header.precision!r}, expected one of {', '.join(get_args(Precision))}")
+            return header
         except (AttributeError, KeyError, TypeError, ModelError) as error:
             raise EngineFileError(f"engine header cannot be read ({error}): build the engine again") from error

@@ -72,6 +72,7 @@ def test_the_default_engine_is_built_once(
     first.write_bytes(first.read_bytes()[:-1])
     caplog.clear()
     default_engine()
+    assert [record.levelname for record in caplog.records if "cut short" in record.message] == ["WARNING"], "it is said"
     assert "cut short" in caplog.text and first.stat().st_mtime_ns != stamp, "a damaged one is built again"
     assert why_not(first, colour_model) is None
     other = tmp_path / "other.onnx"

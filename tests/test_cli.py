@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from rtpsp.cli import main
 from rtpsp.labels import CAMVID
+from tests.stream.doubles import Collector
 
 PALETTE_BGR = np.array(CAMVID.palette, np.uint8)[:, ::-1]
 
@@ -150,6 +152,9 @@ def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Pat
         (["run", "--camera", "/dev/video77", "--engine", "ENGINE"], 4, "/dev/video77"),
         (["run", "--source", "CLIP", "--engine", "none.engine"], 3, "rtpsp build-engine -o none.engine"),
         (["run", "--source", "CLIP", "--engine", "m.onnx"], 2, "rtpsp build-engine m.onnx"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--start", "1.5", "--end", "1"], 2, "the end is at 1 s"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--show"], 4, "leave --show out"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--output", "CLIP"], 2, "source itself"),
         (["run", "--source", "CLIP", "--engine", "CLIP"], 3, "not an rtpsp engine"),
         (["run", "--source", "CLIP", "--engine", "ENGINE", "--output", "out.avi"], 2, ".mp4, .mkv, .mov"),
         (["run", "--source", "CLIP", "--engine", "ENGINE", "--output", "/proc/out.mp4"], 7, "--output"),
@@ -201,6 +206,24 @@ def test_a_bug_is_a_traceback_and_seventy(rtpsp: Call, monkeypatch: pytest.Monke
     assert done.code == 70 and "Traceback" in done.err and "bug in rtpsp" in done.err
 
 
+def test_a_stage_that_hangs_at_the_end_does_not_cost_the_exit_code(
+    rtpsp: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter would tear down a running engine's library: *terminate called*, and 134 for a code."""
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    assert rtpsp("run").code == 2 and codes == []
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="rtpsp-infer", daemon=True)
+    thread.start()
+    try:
+        rtpsp("run")
+    finally:
+        release.set()
+        thread.join()
+    assert codes == [2]
+
+
 def test_help_is_quick_and_whole(rtpsp: Call) -> None:
     done = rtpsp("--help")
     assert done.code == 0
@@ -250,6 +273,44 @@ def test_bench(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:
     expected = 1e3 / told["loop"]["fps"] - 1e3 / told["engine_fps"]
     assert told["loop_cost_ms"] == pytest.approx(expected, rel=0.02, abs=0.01)
     assert "the loop costs" in done.out
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_failed(
+    rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "file" / "run.json"
+    report.parent.touch()
+    stalls = "sim://street?w=160&h=120&live=1&stall=9s&stall_at=0s"
+    done = rtpsp("run", "--source", stalls, "--engine", colour_engine, "--report", report)
+    assert done.code == 5 and "delivered no frame" in done.err and "another place for the report" in done.err
+    assert rtpsp("run", "--source", clip, "--engine", colour_engine, "--report", report).code == 7
+
+
+def test_to_quit_before_the_first_frame_is_no_error(
+    rtpsp: Call, colour_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Collector(stop_at=0)
+    monkeypatch.setattr("rtpsp.cli.run._sinks", lambda given: [sink])
+    done = rtpsp("run", "--source", "sim://street", "--engine", colour_engine)
+    assert done.code == 0 and "quit" in done.out and not sink.items
+
+
+def test_a_reader_that_hangs_up_costs_neither_the_report_nor_the_exit_code(
+    clip: Path, colour_engine: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "run.json"
+    words = ["run", "--no-show", "--source", str(clip), "--engine", str(colour_engine), "--report", str(report)]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rtpsp", *words], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == 7, done.stderr
+    assert "standard output was closed" in done.stderr and "Traceback" not in done.stderr
+    assert json.loads(report.read_text())["frames"]["shown"] == 20
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -17,7 +17,7 @@ from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError, InputError
 from rtpsp.evaluate import agreement, evaluate, segmenter
 from rtpsp.fit import FitPlan, no_class, plan_fit
-from rtpsp.labels import CAMVID, LabelSet, distinct_palette
+from rtpsp.labels import CAMVID, CITYSCAPES, LabelSet, distinct_palette
 from rtpsp.spec import ModelSpec
 
 VOID = 9
@@ -136,6 +136,14 @@ def test_ground_truth_outside_the_label_set_is_refused(ids: list[list[int]]) -> 
     expected = rf"street-7: label has class ids {ids[0][1]}; label set 'three' has 0 to 2 and 9 for void"
     with pytest.raises(DataError, match=expected):
         evaluate(answers([[0, 0]]), [sample(ids, "street-7")], THREE)
+
+
+def test_ground_truth_that_is_known_to_be_of_other_classes_is_refused() -> None:
+    known = Sample("street-1-000000", np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8), CAMVID)
+    with pytest.raises(DataError, match=r"street-1-000000: .*classes of 'camvid', the model those of 'cityscapes'"):
+        evaluate(answers([[0, 1]]), [known], CITYSCAPES)
+    lower = replace(CAMVID, name="mine", names=tuple(name.lower() for name in CAMVID.names))
+    assert evaluate(answers([[0, 1]]), [known], lower).miou == 100
 
 
 def test_many_strange_ids_are_cut_short() -> None:

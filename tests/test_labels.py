@@ -65,6 +65,14 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     assert labels.palette == (spare[0], (250, 170, 30), (70, 130, 180), spare[3])
 
 
+def test_a_list_saved_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert to_label_set(written(tmp_path, "\ufeffroad\ncar\n")).names == ("road", "car")
+
+
+def test_only_plain_digits_are_a_colour(tmp_path: Path) -> None:
+    assert to_label_set(written(tmp_path, "plot 1 2 m²\nplot 1 2 ²\n")).names == ("plot 1 2 m²", "plot 1 2 ²")
+
+
 def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
     assert to_label_set(written(tmp_path, "\n".join(f"c{n}" for n in range(255)))).ignore == 255
     assert to_label_set(written(tmp_path, "\n".join(f"c{n}" for n in range(256)))).ignore is None

@@ -95,6 +95,14 @@ def test_refuses_a_model_without_a_spec(tmp_path: Path) -> None:
         load_model(tmp_path / "x.onnx")
 
 
+def test_a_spec_that_cannot_be_read_names_the_file(tmp_path: Path) -> None:
+    model = tiny()
+    model.metadata_props["rtpsp.spec"] = '{"version": 2}'
+    (tmp_path / "x.onnx").write_bytes(model_bytes(model))
+    with pytest.raises(ModelError, match=r"x\.onnx: spec version is 2"):
+        load_model(tmp_path / "x.onnx")
+
+
 def test_refuses_weights_beside_the_file(tmp_path: Path) -> None:
     model = tiny()
     model.metadata_props["rtpsp.spec"] = SPEC.to_json()
@@ -111,20 +119,6 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
             model_digest(path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.onnx"
-    path.write_bytes(b"old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OutputError, match="No space left"):
-        save_model(tiny(), SPEC, path)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.onnx"]
-
-
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match=r"cannot be written .*--output"):
         save_model(tiny(), SPEC, tmp_path / "none" / "x.onnx")

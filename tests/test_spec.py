@@ -97,6 +97,16 @@ def test_a_spec_is_frozen_and_can_be_a_key() -> None:
         ("std", [1, 1, 1, 1], "must hold three values"),
         ("std", [1, 0, 1], "std above zero"),
         ("std", [1, "nan", 1], "std above zero"),
+        ("std", [1, "inf", 1], "finite"),
+        ("mean", ["nan", 0, 0], "finite"),
+        ("std", [10**400, 1, 1], "cannot be read"),
+        ("name", None, "name is None, expected text"),
+        ("name", "", "name is ''"),
+        ("name", "../../elsewhere", "without slashes"),
+        ("name", "a\\b", "without slashes"),
+        ("name", "two\nlines", "control characters"),
+        ("arch", 18, "arch is 18, expected text"),
+        ("licence", None, "licence is None, expected text"),
         ("mean", "none", "cannot be read"),
         ("mean", None, "cannot be read"),
         ("labels", None, "cannot be read"),
@@ -154,6 +164,15 @@ def test_header_without_a_field(field: str) -> None:
 def test_header_with_a_spec_that_is_none(spec: Any) -> None:
     with pytest.raises(EngineFileError, match="engine header cannot be read"):
         EngineHeader.from_dict({**HEADER.to_dict(), "spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("precision", "int3"), ("precision", ["fp16"]), ("versions", None), ("options", 5), ("backend", None)],
+)
+def test_header_with_a_wrong_field(field: str, value: Any) -> None:
+    with pytest.raises(EngineFileError, match=f"engine header cannot be read .*{field} is"):
+        EngineHeader.from_dict({**HEADER.to_dict(), field: value})
 
 
 def test_headers_do_not_share_their_defaults() -> None:

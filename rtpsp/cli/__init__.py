@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import os
 import signal
 import sys
+import threading
 import traceback
 from types import FrameType
 from typing import NoReturn
@@ -13,7 +16,7 @@ from typing import NoReturn
 import click
 
 from rtpsp.cli.console import stderr
-from rtpsp.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, OutputError, RtpspError
+from rtpsp.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, RtpspError
 
 VERBS = {
     "run": ("rtpsp.cli.run", "Segment a camera, a video, images or the simulator."),
@@ -78,13 +81,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = EXIT_TERMINATED
     except RtpspError as error:
         code = _show(error, error.exit_code, debug)
-    except BrokenPipeError as error:
-        code = _show(OutputError(f"standard output was closed ({error})"), OutputError.exit_code, debug)
     except Exception:
         traceback.print_exc()
         stderr.print("rtpsp: this is a bug in rtpsp; please report it with the lines above", style="bold red")
         code = EXIT_BUG
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if any(thread.name.startswith("rtpsp-") for thread in threading.enumerate()):
+        # A stage hangs inside C, or a second Ctrl-C did not wait for it: to tear the interpreter down under it aborts
+        # the process more often than not, and its code would be lost. Recordings are closed by now.
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _show(error: RtpspError, code: int, debug: bool) -> int:

@@ -17,7 +17,7 @@ from rtpsp.cli.console import stderr, stdout, steps, summary_table, write_json
 @click.option("--duration", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, help="Seconds.")
 @click.option("--warmup", type=click.FloatRange(0), default=2.0, show_default=True, help="Seconds that do not count.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
-@click.option("--source", metavar="URI", help="Frames for the loop; by default a drawn street of 480x640.")
+@click.option("--source", metavar="URI", help="Frames for the loop; by default a street of 480x640 from memory.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
 )

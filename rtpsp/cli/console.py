@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,20 @@ from rtpsp.build import Progress as Tell
 from rtpsp.errors import OutputError
 from rtpsp.timing import Summary
 
-stdout = Console(highlight=False)
+
+class _Stdout(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with code 1.
+
+        Raises:
+            OutputError: Always.
+        """
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left must not fail at exit again
+        raise OutputError("standard output was closed before all was written: read it to its end")
+
+
+stdout = _Stdout(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -56,7 +71,8 @@ def steps(title: str) -> Iterator[Tell]:
     try:
         yield tell
     finally:
-        progress.stop()
+        if progress.tasks:  # stopping one that never started prints an empty line
+            progress.stop()
 
 
 def summary_table(title: str, rows: dict[str, Summary]) -> Table:

@@ -36,7 +36,7 @@ def command(engine: Path, data: str, split: str, json_path: Path | None, threads
     loaded = load_engine(engine, EngineOptions(threads=threads))
     spec = loaded.spec
     if loaded.batch != 1:
-        raise UsageError(f"engine takes batches of {loaded.batch}, eval needs 1: build it with --batch 1")
+        raise UsageError(f"engine takes batches of {loaded.batch}, eval needs 1: build it without a batch")
     with loaded, Progress(console=stderr, transient=True) as progress:
         task = progress.add_task("eval", total=len(samples))
         segment = segmenter(lambda frames: np.asarray(loaded.infer(frames).class_map), spec)

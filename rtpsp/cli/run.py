@@ -14,12 +14,13 @@ import click
 from rtpsp import build
 from rtpsp.cli.console import Size, stderr, steps, write_json
 from rtpsp.cli.show import print_run
-from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, SourceError, UsageError
+from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, OutputError, SourceError, UsageError
 from rtpsp.live import RunOptions, open_pipeline
 from rtpsp.stream.display import Window, why_no_display
 from rtpsp.stream.frame import View
 from rtpsp.stream.pipeline import Pipeline
 from rtpsp.stream.render import RenderOptions
+from rtpsp.stream.report import RunReport
 from rtpsp.stream.sink import MaskFolder, Sink
 from rtpsp.stream.source import SourceOptions
 
@@ -109,15 +110,24 @@ def command(**given: Any) -> None:
     try:
         with _stopped_by_signals(pipeline):
             pipeline.run()
-    finally:
-        report = pipeline.report()
-        print_run(report)
-        if given["report"]:
-            write_json(given["report"], report.to_dict())
+    except BaseException:
+        try:
+            _tell(pipeline.report(), given["report"])
+        except OutputError as error:  # what the run itself failed of is what it ends with
+            stderr.print(str(error), markup=False, soft_wrap=True)
+        raise
+    report = pipeline.report()
+    _tell(report, given["report"])
     if report.ended in _EXIT_OF:
         raise click.exceptions.Exit(_EXIT_OF[report.ended])
-    if not report.frames.received:
+    if not report.frames.received and report.ended != "quit":
         raise SourceError(f"{uri}: no frame came from it: check --start, --end and the file")
+
+
+def _tell(report: RunReport, path: Path | None) -> None:
+    if path:
+        write_json(path, report.to_dict())
+    print_run(report)
 
 
 def _uri(camera: str | None, source: str | None) -> str:
@@ -135,17 +145,19 @@ def _uri(camera: str | None, source: str | None) -> str:
 
 
 def _sinks(given: dict[str, Any]) -> list[Sink]:
-    from rtpsp.stream import recording
-
     sinks: list[Sink] = []
     view: View = given["view"]
     if given["show"] is not False:
         reason = why_no_display()
         if reason is None:
             sinks.append(Window(view=view))
+        elif given["show"]:
+            raise MissingError(f"no window: {reason}; leave --show out to run without one")
         else:
             stderr.print(f"no window: {reason}", markup=False, soft_wrap=True)
     if given["output"]:
+        from rtpsp.stream import recording  # after the window: see there
+
         sinks.append(recording.VideoFile(given["output"], view))
     if given["save_masks"]:
         sinks.append(MaskFolder(given["save_masks"]))

@@ -93,7 +93,7 @@ def _from_folders(images: Path, labels: Path) -> tuple[FilePair, ...]:
 
 def _from_list(path: Path) -> tuple[FilePair, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a text file of pairs ({error}): give a folder or a list") from error
     pairs: list[FilePair] = []
@@ -129,8 +129,11 @@ def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    # Hidden files are left out: macOS leaves ._a.png beside a.png.
-    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    try:
+        # Hidden files are left out: macOS leaves ._a.png beside a.png.
+        return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read: {error.strerror}") from error
 
 
 def _listed(names: list[str]) -> str:

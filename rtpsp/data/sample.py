@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rtpsp.arrays import ClassMap, Image
+from rtpsp.labels import LabelSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,11 +17,13 @@ class Sample:
         name: What an error message or a report calls it.
         image: uint8 [H, W, 3] BGR.
         truth: uint8 or int32 [H, W] class ids; may hold the label set's ignored id.
+        labels: What the ids mean, where that is known; files do not say.
     """
 
     name: str
     image: Image
     truth: ClassMap
+    labels: LabelSet | None = None
 
 
 class Entry(Protocol):

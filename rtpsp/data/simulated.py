@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from rtpsp.arrays import Image
 from rtpsp.data.sample import Sample
 from rtpsp.errors import SourceError
+from rtpsp.labels import CAMVID
 
 SCHEME = "sim://"
 DEFAULTS = {"frames": "60", "seed": "1", "w": "480", "h": "360", "fps": "30", "step": "15"}
@@ -73,7 +74,7 @@ class SimulatedFrame:
     def load(self) -> Sample:
         """Draw the frame and its truth."""
         scene = self.drive.scene
-        return Sample(self.name, scene.draw(self.index), scene.truth(self.index))
+        return Sample(self.name, scene.draw(self.index), scene.truth(self.index), CAMVID)
 
 
 def find_frames(uri: str, make: MakeScene | None = None) -> tuple[SimulatedFrame, ...]:
@@ -86,7 +87,10 @@ def find_frames(uri: str, make: MakeScene | None = None) -> tuple[SimulatedFrame
     Raises:
         SourceError: No such simulator or parameter, or a value out of range.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise SourceError(f"{uri!r} is no URI ({error}): use sim://street") from error
     if parts.netloc != "street" or parts.path.strip("/"):
         raise SourceError(f"no simulator {parts.netloc + parts.path!r} in {uri!r}: use sim://street")
     given = parse_qsl(parts.query, keep_blank_values=True)

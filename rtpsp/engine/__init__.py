@@ -54,6 +54,8 @@ def engine_class(name: str) -> _EngineFactory:
     try:
         module = importlib.import_module(f"rtpsp.engine.{backend.module}")
     except ImportError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # an interrupt in the midst of an extension module's initialisation
         raise MissingError(
             f"backend {name} needs the package {backend.package} ({error}): pip install {backend.install}"
         ) from error

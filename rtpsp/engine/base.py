@@ -28,6 +28,10 @@ class EngineOptions:
     threads: int = 0
     depth: int = 1
 
+    def __post_init__(self) -> None:
+        if self.threads < 0 or self.depth < 1:
+            raise UsageError(f"threads {self.threads} and depth {self.depth}: expected at least 0 and 1")
+
 
 @dataclass(frozen=True)
 class Ticket:

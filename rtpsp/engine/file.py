@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rtpsp.errors import EngineFileError, OutputError
+from rtpsp.errors import EngineFileError
+from rtpsp.files import write_atomically
 from rtpsp.spec import EngineHeader
 
 MAGIC = b"RTPSPENG"
@@ -54,9 +53,12 @@ class EngineFile:
         Raises:
             EngineFileError: It is not the payload that was written.
         """
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            payload = file.read(self.length)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                payload = file.read(self.length)
+        except OSError as error:
+            raise EngineFileError(f"{self.path}: {error.strerror}; build the engine again") from error
         if hashlib.sha256(payload).hexdigest() != self.sha256:
             raise EngineFileError(
                 f"{self.path}: the payload's sha256 is not the header's: the file is damaged; build it again"
@@ -77,8 +79,12 @@ def read_engine_file(path: Path) -> EngineFile:
         raise EngineFileError(f"{path}: {error.strerror}; build it with 'rtpsp build-engine -o {path}'") from error
     header = EngineHeader.from_dict(values)
     offset = -(-end // ALIGNMENT) * ALIGNMENT
-    length = int(values.get("payload_length", -1))
+    length = values.get("payload_length")
     size = path.stat().st_size
+    if not isinstance(length, int):
+        raise EngineFileError(
+            f"{path}: payload_length is {length!r}, expected a number of bytes: build the engine again"
+        )
     if size != offset + length:
         raise EngineFileError(f"{path}: {size} bytes, the header promises {offset + length}: cut short; build it again")
     return EngineFile(path, header, offset, length, str(values.get("payload_sha256")))
@@ -119,25 +125,5 @@ def write_engine_file(path: Path, header: EngineHeader, payload: bytes) -> None:
     }
     text = json.dumps(values).encode()
     head = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text)) + text
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(head.ljust(-(-len(head) // ALIGNMENT) * ALIGNMENT, b"\0"))
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; give a folder that can be written with -o") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    padded = head.ljust(-(-len(head) // ALIGNMENT) * ALIGNMENT, b"\0")
+    write_atomically(path, padded, payload, hint="give a folder that can be written with -o", make_folder=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rtpsp.model.pspnet import ARCHS, PSPNet, build
 
 WRAPPERS = ("state_dict", "model")  # keys under which training scripts keep the state dict
 WRAPPER_PREFIX = "module."  # what nn.DataParallel puts before every key
-AUXILIARY = "aux."  # training only: neither asked for nor refused
+AUXILIARY = "aux."  # training only: it may be missing
 SHOWN = 3
 
 
@@ -58,7 +57,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             f"{path}: not a checkpoint of tensors alone; rtpsp runs no code from a checkpoint: "
             f"save it with torch.save(model.state_dict(), path)"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # torch raises a dozen kinds for damaged bytes, AssertionError among them
         raise ModelError(f"{path}: damaged or not a PyTorch checkpoint: save or copy it again") from error
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -86,7 +85,8 @@ def load_state(model: PSPNet, state: Mapping[str, Tensor], source: str = "checkp
         source: What an error calls it.
 
     Raises:
-        ModelError: What is missing, unexpected or of another shape, and which architecture it would fit.
+        ModelError: What is missing, unexpected or of another shape, and which architecture it would fit; or what is no
+            finite number.
     """
     problems = _problems(model, state)
     if problems:
@@ -96,6 +96,12 @@ def load_state(model: PSPNet, state: Mapping[str, Tensor], source: str = "checkp
         )
     aux = all(key in state for key in model.state_dict() if key.startswith(AUXILIARY))
     chosen = {key: value for key, value in state.items() if aux or not key.startswith(AUXILIARY)}
+    broken = [key for key, value in chosen.items() if not value.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{source}: {_some(broken)} with values that are infinite or no number: its training diverged, "
+            f"give an earlier checkpoint"
+        )
     model.load_state_dict(chosen, strict=aux)
 
 

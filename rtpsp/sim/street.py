@@ -17,6 +17,7 @@ from rtpsp.sim.things import BEHIND, FAR
 NOISE_SIGMA = 2.2  # grey levels of the sensor's noise
 NOISE_MARGIN = 64  # pixels by which the noise tile exceeds the picture, to shift it from frame to frame
 SMALLEST = (120, 160)
+LARGEST = 8192  # a side; beyond it the scene's own buffers take gigabytes
 
 
 class Street:
@@ -42,10 +43,12 @@ class Street:
             seed: Any non-negative integer.
 
         Raises:
-            ValueError: The size is too small or the frame rate is not positive.
+            ValueError: The size is too small or too large, or the frame rate is not positive.
         """
         if height < SMALLEST[0] or width < SMALLEST[1]:
             raise ValueError(f"the street needs at least {SMALLEST[0]}x{SMALLEST[1]} pixels, got {height}x{width}")
+        if max(height, width) > LARGEST:
+            raise ValueError(f"the street has at most {LARGEST} pixels a side, got {height}x{width}")
         if not fps > 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self.height, self.width, self.fps, self.seed = height, width, fps, seed

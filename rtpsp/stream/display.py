@@ -38,7 +38,8 @@ def why_no_display() -> str | None:
         return f"no window opened within {PROBE_SECONDS:.0f} s"
     if probe.returncode:
         lines = [line for line in probe.stderr.strip().splitlines() if line]
-        return lines[0] if lines else f"opening a window ended the process with {probe.returncode}"
+        python = bool(lines) and lines[0].startswith("Traceback")  # its last line is the one that tells
+        return lines[-1 if python else 0] if lines else f"opening a window ended the process with {probe.returncode}"
     return None
 
 

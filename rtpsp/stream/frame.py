@@ -26,7 +26,7 @@ class Frame:
         width: Pixels of the picture that `to_bgr` gives.
         to_bgr: Decodes into uint8 [height, width, 3] BGR. It writes into the array it is given and returns it, or makes
             one when given None. The consumer calls it, at most once, so that a dropped frame costs no conversion.
-        name: File name, for a source of single images.
+        name: File name, for a source of single images; with a number before it where it is not the only one so called.
         truth: The scene's own class ids, uint8 [height, width], for a source that knows them.
     """
 

@@ -11,7 +11,9 @@ import glob
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,17 +80,18 @@ class ImageSource(Source):
             SourceLost: In a loop, when none of the files can be read any more.
         """
         frame, self._next = self._next, None
-        return frame or next(self._frames, None)
+        # The first was decoded when the source was opened, however long ago that is.
+        return replace(frame, captured=time.monotonic()) if frame else next(self._frames, None)
 
     def close(self) -> None:
         """End it: no file is held open between two reads."""
         self._next, self._frames = None, iter(())
 
     def _all(self, paths: Sequence[Path], loop: bool) -> Iterator[Frame]:
-        index = 0
+        index, names = 0, _names(paths)
         while True:
             missed_before = self.missed
-            for path in paths:
+            for path, name in zip(paths, names, strict=True):
                 image = _decode(path)
                 if image is None:
                     _log.warning("%s cannot be decoded as an image: passed over", path)
@@ -96,7 +99,7 @@ class ImageSource(Source):
                 else:
                     height, width = image.shape[:2]
                     pts, now = index / self._fps, time.monotonic()
-                    yield Frame(index, pts, now, height, width, partial(_to_bgr, image), path.name)
+                    yield Frame(index, pts, now, height, width, partial(_to_bgr, image), name)
                 index += 1
             if not loop or index == self.missed:
                 return
@@ -118,6 +121,12 @@ def _find(uri: str) -> list[Path]:
     if not images:
         raise SourceError(f"{where} {uri!r} matches {len(found)} files, none of them one of {_SUFFIXES}")
     return sorted(images, key=_natural)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names; numbered where two differ in folder or suffix only, since results are called after them."""
+    stems = Counter(path.stem for path in paths)
+    return [f"{n:06d}-{path.name}" if stems[path.stem] > 1 else path.name for n, path in enumerate(paths)]
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

@@ -92,7 +92,7 @@ class Pipeline:
             engine, self._frames, self._answers, self._series["preprocess"], self._series["infer"]
         )
         self._workers = [
-            threading.Thread(target=self._work, args=(work,), name=f"rtpsp-{stage}", daemon=True)
+            threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)
             for stage, work in (("infer", self._inference.run), ("capture", self._capture))
         ]
 
@@ -121,9 +121,9 @@ class Pipeline:
         except BaseException as error:
             self._fail(error)
         finally:
-            self._end_workers()
+            self._attempt(self._end_workers)  # an interrupt while it waits must not cost a recording its end
             for sink in opened:
-                self._close_sink(sink)
+                self._attempt(sink.close)
         if self._failures:
             self._ended = self._ended or f"error: {self._failures[0]}"
             raise self._failures[0]
@@ -157,6 +157,7 @@ class Pipeline:
             age=self._age.summary(),
             outputs=tuple(sink.output for sink in self._sinks if sink.output),
             ended=self._ended or self._stop_reason or "end of source",
+            versions=self._engine.header.versions,
         )
 
     def _describe_engine(self) -> dict[str, str | int]:
@@ -194,17 +195,11 @@ class Pipeline:
         if self._workers[1].ident is None:
             self._source.close()
 
-    def _close_sink(self, sink: Sink) -> None:
-        try:
-            sink.close()
-        except BaseException as error:
-            self._fail(error)
-
     def _fail(self, error: BaseException) -> None:
         _log.debug("a stage failed", exc_info=error)
         self._failures.append(error)
 
-    def _work(self, work: Callable[[], None]) -> None:
+    def _attempt(self, work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:
@@ -222,6 +217,10 @@ class Pipeline:
                 self._received += 1
                 if not self._frames.put(frame):
                     break
+        except SourceLost:
+            if not self._stop_reason:
+                raise
+            _log.debug("the source was lost while the run was being stopped", exc_info=True)
         finally:
             self._frames.end()
             self._source.close()

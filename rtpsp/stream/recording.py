@@ -37,6 +37,8 @@ class VideoFile(Sink):
 
     Encoding has a thread of its own, so that the next picture is drawn while this one is encoded; `write` waits only
     when it falls two pictures behind. The size is that of the first picture; later ones of another are scaled to it.
+    A recording that breaks off, by a full disk or a killed process, plays up to its last whole second or so; a file of
+    that name is written over when the first picture comes, and not before.
 
     Args:
         path: ``.mp4``, ``.mkv`` or ``.mov``.
@@ -58,15 +60,24 @@ class VideoFile(Sink):
         self._encode = Series()
         self._live = False
         self._fps = float(NOMINAL_FPS)
+        self._there_before = False
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
-        """Make sure that the file can be written."""
+        """Make sure that the file can be written.
+
+        Raises:
+            OutputError: It cannot.
+            UsageError: It is the file that the frames come from.
+        """
         del spec
         self._live = info.live
         self._fps = info.fps or NOMINAL_FPS
+        self._there_before = self._path.exists()
+        if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
+            raise UsageError(f"{self._path} is the source itself and would be lost: give another place with --output")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("wb"):
+            with self._path.open("ab"):  # nothing is lost yet: the run may still fail before it has a picture
                 pass
         except OSError as error:
             raise OutputError(f"{self._path}: {error.strerror}; give another place with --output") from error
@@ -92,9 +103,9 @@ class VideoFile(Sink):
         return {"encode": encode} if encode else {}
 
     @property
-    def output(self) -> str:
-        """The file."""
-        return str(self._path)
+    def output(self) -> str | None:
+        """The file; None as long as nothing is in it."""
+        return str(self._path) if len(self._encode) else None
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -105,9 +116,11 @@ class VideoFile(Sink):
         try:
             first = self._pictures.get()
             if first is None:
-                self._path.unlink(missing_ok=True)  # no frame came: an empty file would look like a recording
+                if not self._there_before:
+                    self._path.unlink(missing_ok=True)  # an empty file would look like a recording
                 return
-            with av.open(str(self._path), "w") as container:
+            # "file:" keeps a colon in a name from being taken for a protocol.
+            with av.open(f"file:{self._path}", "w", options=_muxer_options(self._path)) as container:
                 self._encode_all(_Encoder(container, first[1], self._fps, self._live, self._crf, self._threads), first)
         except Exception as error:
             _log.debug("encoder failed", exc_info=True)
@@ -174,6 +187,11 @@ class _Encoder:
         if all(0 <= pixels <= 1 for pixels in missing):
             return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
         return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _muxer_options(path: Path) -> dict[str, str]:
+    """An mp4 or mov has its index at the end, without which nothing plays: until then it is kept in fragments."""
+    return {} if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"}
 
 
 def _tag_colours(stream: VideoStream) -> Colorspace:

@@ -81,6 +81,7 @@ class RunReport:
         age: Milliseconds from captured to handed over.
         outputs: Paths that were written.
         ended: Why it ended, in words.
+        versions: Of the packages that the engine was built with.
     """
 
     source: SourceInfo

@@ -55,6 +55,7 @@ class Selection(Source):
                 raise UsageError(f"{name} must be more than 0, got {value}")
         self._source, self._every, self._max_frames = source, every, max_frames
         self._interval = 1 / max_fps if max_fps else 0.0
+        self._early = 0.1 / source.info.fps if source.info.fps else 0.1 * self._interval
         self._paced = pace == "source" and not source.info.live
         self._stop = stop or threading.Event()
         self._closed = False
@@ -108,8 +109,8 @@ class Selection(Source):
             return False
         if not self._interval:
             return True
-        # A tenth of an interval early is in time: stamps are rounded, and a 30 fps source has all its frames at 30.
-        if pts < self._due_pts - 0.1 * self._interval:
+        # A tenth of the source's interval early is in time: stamps are rounded, and at 30 a 30 fps source has them all.
+        if pts < self._due_pts - self._early:
             return False
         # Due times keep their grid, so that the mean rate is met where it does not divide the source's.
         on_grid = self._due_pts + self._interval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,7 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, item: Rendered) -> None:
-        """Take one frame; the arrays may be kept, they are nobody else's.
+        """Take one frame; the arrays may be kept but not written into: the other sinks of the run have the same.
 
         Raises:
             OutputError: The output cannot be written any more.
@@ -76,7 +77,7 @@ class NullSink(Sink):
 
 
 class MaskFolder(Sink):
-    """Class ids as single-channel PNG files at the source's size, ``000042.png`` or the image's own name.
+    """Class ids as single-channel PNG files at the source's size, ``000042.png`` or after the image's own name.
 
     8 bits a pixel up to 256 classes, 16 above. A pixel that no class was found for is 255 (65535 in 16 bits).
 
@@ -88,9 +89,19 @@ class MaskFolder(Sink):
         self._folder = Path(folder)
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
-        """Make the folder."""
+        """Make the folder.
+
+        Raises:
+            OutputError: It cannot be made.
+            UsageError: The images to segment lie in it, or a PNG cannot hold so many classes.
+        """
         if len(spec.labels) > np.iinfo(np.uint16).max:
             raise UsageError(f"a PNG holds 65535 classes, the model has {len(spec.labels)}")
+        if self._folder.exists() and any(self._folder.samefile(folder) for folder in _image_folders(info)):
+            raise UsageError(
+                f"{self._folder} holds the images themselves, and masks have their names: give another folder to "
+                "--save-masks"
+            )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -115,3 +126,12 @@ class MaskFolder(Sink):
     def output(self) -> str:
         """The folder."""
         return str(self._folder)
+
+
+def _image_folders(info: SourceInfo) -> set[Path]:
+    if info.kind != "images":
+        return set()
+    path = Path(info.uri)
+    if path.is_dir():
+        return {path}
+    return {path.parent} if path.exists() else {Path(name).parent for name in glob.iglob(info.uri)}

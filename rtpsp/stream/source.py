@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from rtpsp.errors import SourceError
+from rtpsp.errors import SourceError, UsageError
 from rtpsp.stream.frame import Frame
 
 Kind = Literal["camera", "video", "images", "sim"]
@@ -58,6 +58,9 @@ class SourceOptions:
         end: Seconds into a file to stop at.
         read_timeout: Seconds that one read may take before the source counts as lost.
         decoder_threads: Threads that a decoder may use.
+
+    Raises:
+        UsageError: `end` is not after `start`.
     """
 
     camera_size: tuple[int, int] | None = None
@@ -67,6 +70,10 @@ class SourceOptions:
     end: float | None = None
     read_timeout: float = 2.0
     decoder_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.end is not None and self.end <= self.start:
+            raise UsageError(f"the end is at {self.end:g} s and the start at {self.start:g} s: give an end after it")
 
 
 class Source(ABC):

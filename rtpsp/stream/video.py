@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ class VideoSource(Source):
             SourceLost: The file went away between two rounds of a loop.
         """
         frame, self._next = self._next, None
-        return frame or next(self._frames, None)
+        # The first was decoded when the file was opened, however long ago that is.
+        return replace(frame, captured=time.monotonic()) if frame else next(self._frames, None)
 
     def close(self) -> None:
         """Let go of the file; frames already read can still be converted."""

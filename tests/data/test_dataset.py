@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rtpsp.data.dataset import Dataset, open_dataset
 from rtpsp.data.files import IMAGE_SUFFIXES
 from rtpsp.errors import DataError, SourceError
+from rtpsp.labels import CAMVID
 
 HEIGHT, WIDTH = 4, 6
 
@@ -105,6 +106,12 @@ def test_list_by_its_own_path_may_have_tabs_and_absolute_paths(tmp_path: Path) -
     assert np.array_equal(dataset[0].image, picture(5))
 
 
+def test_a_list_saved_by_another_system(tmp_path: Path) -> None:
+    write_pair(tmp_path / "a.png", tmp_path / "al.png", 5)
+    (tmp_path / "val.txt").write_bytes(b"\xef\xbb\xbfa.png al.png\r\n")
+    assert open_dataset(tmp_path).names == ("a.png",)
+
+
 @pytest.mark.parametrize("inner", ["", "val"])
 def test_images_and_labels_folders_pair_by_stem(tmp_path: Path, inner: str) -> None:
     write_pair(tmp_path / "images" / inner / "a.bmp", tmp_path / "labels" / inner / "a.png", 3)
@@ -138,6 +145,14 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_unknown_layout_says_what_was_looked_for_and_found(tmp_path: Path) -> None:
     (tmp_path / "leftImg8bit").mkdir()
     refused(tmp_path, "leftImg8bit", "'val'", "val/ and valannot/", "val.txt", "images/ and labels/")
+
+
+def test_a_folder_that_may_not_be_listed(segnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    refused(segnet, f"folder {segnet / 'val'} cannot be read: Permission denied")
 
 
 def test_empty_folder(tmp_path: Path) -> None:
@@ -224,6 +239,7 @@ def test_the_real_street_is_a_dataset() -> None:
     dataset = open_dataset("sim://street?frames=2&w=160&h=120&step=30")
     assert len(dataset) == 2 and dataset.split is None
     first, second = dataset
+    assert first.labels is CAMVID
     assert first.image.shape == (120, 160, 3) and first.truth.shape == (120, 160) and first.truth.max() < 11
     assert not np.array_equal(first.truth, second.truth), "a second later the street looks different"
     assert np.array_equal(first.image, dataset[0].image), "it is the same street every time"

@@ -52,6 +52,7 @@ def test_simulator_makes_each_street_once_and_keeps_a_few() -> None:
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
+        ("sim://[street", "is no URI"),
         ("sim://sea", "no simulator 'sea'"),
         ("sim://street/5", "no simulator 'street/5'"),
         ("sim://street?live=1&jitter=40ms", "jitter, live"),

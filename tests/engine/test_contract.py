@@ -185,6 +185,15 @@ def test_an_unknown_backend_is_named() -> None:
         engine_class("tensorflow")
 
 
+def test_an_interrupt_while_a_backend_is_imported_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()  # as pybind11's modules do
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine_class("openvino")
+
+
 def test_a_fake_engine_takes_its_time() -> None:
     with FakeEngine(SPEC, latency=0.02, options=EngineOptions(depth=2)) as engine:
         tickets = [engine.submit(frames(1)), engine.submit(frames(2))]
@@ -196,3 +205,8 @@ def test_a_fake_engine_takes_its_time() -> None:
 def test_threads_are_honoured(tmp_path: Path) -> None:
     with real("openvino")(options=EngineOptions(threads=1)) as engine:
         assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(UsageError, match="depth 0"):
+        EngineOptions(depth=0)

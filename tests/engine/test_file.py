@@ -54,6 +54,7 @@ def test_nothing_is_left_when_writing_fails(path: Path, monkeypatch: pytest.Monk
         (lambda data: data[:-1], "cut short"),
         (lambda data: data + b"x", "the header promises"),
         (lambda data: data[:-1] + b"x", "sha256"),
+        (lambda data: data.replace(b'"payload_length": 8448', b'"payload_length": null'), "payload_length is None"),
     ],
 )
 def test_damage_is_named(path: Path, change: object, says: str) -> None:

@@ -66,6 +66,26 @@ def test_names_what_is_missing_and_what_is_unexpected(tmp_path: Path) -> None:
         room.load_checkpoint(tmp_path / "net.pth", "pspnet18", 5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_refuses_weights_of_a_training_that_diverged(tmp_path: Path, value: float) -> None:
+    state = trained().state_dict()
+    state["head.conv.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ModelError, match=r"net\.pth: head\.conv\.weight with values.*diverged"):
+        room.load_checkpoint(tmp_path / "net.pth", "pspnet18", 5)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_cut_short_anywhere_gets_one_clear_line(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"a": torch.ones(4, 3), "b": torch.arange(5)}, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelError, match=r"net\.pth"):
+            room.read_state_dict(path)
+
+
 class Danger:
     """Runs code when unpickled by a careless loader."""
 

@@ -135,5 +135,7 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="120x160"):
         Street(100, 160)
+    with pytest.raises(ValueError, match="at most 8192"):
+        Street(480, 100_000)
     with pytest.raises(ValueError, match="fps"):
         Street(120, 160, fps=0)

@@ -177,3 +177,9 @@ def test_no_display_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":54321")  # where nothing listens: OpenCV's Qt would abort this very process
     reason = why_no_display()
     assert reason and "display" in reason.lower()
+
+
+def test_an_opencv_without_windows_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":54321")
+    monkeypatch.setattr("rtpsp.stream.display._PROBE", "raise RuntimeError('rebuild with GTK')")
+    assert why_no_display() == "RuntimeError: rebuild with GTK"

@@ -3,20 +3,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import EngineOptions
 from rtpsp.engine.fake import FakeEngine
-from rtpsp.errors import UsageError
+from rtpsp.errors import SourceLost, UsageError
 from rtpsp.labels import CAMVID
 from rtpsp.spec import EngineHeader, ModelSpec
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
+from rtpsp.stream.recording import VideoFile
 from rtpsp.stream.render import RenderOptions
 from rtpsp.stream.selection import Selection
-from rtpsp.stream.source import open_source
+from rtpsp.stream.source import SourceOptions, open_source
 from tests.stream.doubles import HEIGHT, WIDTH, Collector, Numbers
 
 SPEC = ModelSpec("tiny", "fake", HEIGHT, WIDTH, CAMVID)
@@ -65,12 +68,16 @@ def test_report_has_every_stage_and_adds_up() -> None:
 
 
 def test_latest_shows_fresh_frames_and_counts_the_dropped() -> None:
-    """A 30 fps camera in front of a 50 ms engine: a queue would be seconds behind by the end."""
+    """A 30 fps camera in front of a 50 ms engine: a queue would be seconds behind by the end.
+
+    How fresh, in milliseconds at p99, is measured by bench/age.py: here a noisy machine may hiccup.
+    """
     source = open_source("sim://street?w=160&h=120&fps=30&frames=240&live=1")
     sink = Collector()
     report = Pipeline(source, FakeEngine(SPEC, latency=0.05), [sink]).run()
     ages = [item.stamps.rendered - item.frame.captured for item in sink.items]
-    assert np.percentile(ages, 99) < 0.15
+    assert np.median(ages) < 0.15
+    assert np.median(ages[-30:]) < np.median(ages[:30]) + 0.05, "and it does not grow"
     assert report.policy == "latest"
     frames = report.frames
     assert frames.received + frames.missed == 240
@@ -199,6 +206,52 @@ def test_an_interrupt_in_the_caller_closes_everything() -> None:
     with pytest.raises(KeyboardInterrupt):
         Pipeline(source, FakeEngine(SPEC), [Interrupts(), other]).run()
     assert other.closed == 1 and source.closed >= 1
+
+
+def test_an_interrupt_while_a_stage_is_waited_for_closes_the_sinks() -> None:
+    """Who loses patience with a hanging engine presses Ctrl-C again: the recording is finished all the same."""
+    sink = Collector()
+    pipeline = Pipeline(Numbers(10), FakeEngine(SPEC), [sink])
+
+    def interrupted() -> None:
+        ended()
+        raise KeyboardInterrupt
+
+    ended = pipeline._end_workers
+    pipeline._end_workers = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run()
+    assert sink.closed == 1
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_source_that_is_lost_while_it_is_stopped_is_no_error(stopped: bool) -> None:
+    source = open_source("sim://street?w=160&h=120&live=1&stall=20s&stall_at=0.3s", SourceOptions(read_timeout=1.0))
+    pipeline = Pipeline(source, FakeEngine(SPEC), [Collector()])
+    if stopped:
+        threading.Timer(0.6, pipeline.stop, ["Ctrl-C"]).start()
+        assert pipeline.run().ended == "Ctrl-C"
+    else:
+        with pytest.raises(SourceLost):
+            pipeline.run()
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+def test_the_first_frame_of_a_file_is_as_fresh_as_the_others(kind: str, tmp_path: Path) -> None:
+    """It is decoded when the file is opened, which is before the engine is: that is not its age."""
+    path = tmp_path / ("clip.mp4" if kind == "video" else "one.png")
+    if kind == "video":
+        Pipeline(Numbers(3), FakeEngine(SPEC), [VideoFile(path)]).run()
+    else:
+        cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+    class Slow(FakeEngine):
+        def _open(self) -> str:
+            time.sleep(1.5)
+            return super()._open()
+
+    report = Pipeline(open_source(str(path)), Slow(SPEC)).run()
+    assert report.age is not None and report.age.max < 1000
 
 
 def test_head_up_display_and_views_follow_the_sinks() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rtpsp.labels import CAMVID
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Frame, Rendered, Stamps
 from rtpsp.stream.recording import VideoFile
-from rtpsp.stream.source import SourceInfo
+from rtpsp.stream.source import SourceInfo, open_source
 
 SPEC = ModelSpec("tiny", "fake", 48, 64, CAMVID)
 
@@ -102,7 +103,7 @@ def test_no_frame_leaves_no_file(tmp_path: Path) -> None:
     sink = VideoFile(tmp_path / "none.mp4")
     sink.open(SourceInfo("test", "sim", 48, 64), SPEC)
     sink.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and sink.output is None
 
 
 def test_what_cannot_be_written_is_said_before_the_first_frame(tmp_path: Path) -> None:
@@ -133,3 +134,57 @@ def test_a_recording_looks_like_its_pictures(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "out.mp4")) as container:
         shown = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
     assert min(cv2.PSNR(picture, frame) for frame in shown) > 33
+
+
+def test_the_source_is_not_recorded_over(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    record(clip, [flat(48, 64, (0, 0, 0))] * 3, [0.0, 0.04, 0.08])
+    before = clip.read_bytes()
+    link = tmp_path / "link.mp4"
+    link.symlink_to(clip)
+    for path in (clip, link):
+        sink = VideoFile(path)
+        with pytest.raises(UsageError, match="source itself"):
+            sink.open(SourceInfo(str(clip), "video", 48, 64), SPEC)
+        sink.close()
+    assert clip.read_bytes() == before
+
+
+def test_an_older_recording_stays_until_there_is_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"yesterday's")
+    sink = VideoFile(path)
+    sink.open(SourceInfo("test", "sim", 48, 64), SPEC)
+    sink.close()
+    assert path.read_bytes() == b"yesterday's"
+    record(path, [flat(48, 64, (0, 0, 0))] * 3, [0.0, 0.04, 0.08])
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 3
+
+
+def test_a_colon_in_the_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record(Path("2026-11-23T10:15:00.mp4"), [flat(48, 64, (0, 0, 0))], [0.0])
+    assert (tmp_path / "2026-11-23T10:15:00.mp4").stat().st_size > 500
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to stand for a full disk")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_what_was_recorded_before_the_disk_was_full_plays(tmp_path: Path, suffix: str) -> None:
+    import resource
+
+    path = tmp_path / f"out{suffix}"
+    noise = np.random.default_rng(1).integers(0, 255, (400, 240, 320, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match="kept"):
+            record(path, list(noise), [n / 25 for n in range(len(noise))])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    source = open_source(str(path))
+    played = 0
+    while source.read() is not None:
+        played += 1
+    source.close()
+    assert played > 20
