@@ -224,6 +224,15 @@ def test_a_stage_that_hangs_at_the_end_does_not_cost_the_exit_code(
     assert codes == [2]
 
 
+def test_a_library_that_the_system_lacks_is_named(rtpsp: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: object) -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("rtpsp.cli.run._uri", broken)
+    done = rtpsp("run", "--source", "x")
+    assert done.code == 4 and "apt-get install libgl1" in done.err and "Traceback" not in done.err
+
+
 def test_help_is_quick_and_whole(rtpsp: Call) -> None:
     done = rtpsp("--help")
     assert done.code == 0

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from rtpsp.cli.console import stderr
-from rtpsp.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, RtpspError
+from rtpsp.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, RtpspError
 
 VERBS = {
     "run": ("rtpsp.cli.run", "Segment a camera, a video, images or the simulator."),
@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = EXIT_TERMINATED
     except RtpspError as error:
         code = _show(error, error.exit_code, debug)
+    except ImportError as error:
+        code = _show(_missing(error), MissingError.exit_code, debug)
     except Exception:
         traceback.print_exc()
         stderr.print("rtpsp: this is a bug in rtpsp; please report it with the lines above", style="bold red")
@@ -95,6 +97,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _missing(error: ImportError) -> MissingError:
+    """A package of the base install that does not load: damaged, or without a library of the system's."""
+    what = error.name or "a package"
+    how = "pip install --force-reinstall rtpsp"
+    if ".so" in str(error):  # opencv-python's wheel links libGL and glib, which desktops have and bare servers have not
+        how = "install the system's library; on Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
+    missing = MissingError(f"{what} cannot be loaded ({error}): {how}")
+    missing.__cause__ = error
+    return missing
 
 
 def _show(error: RtpspError, code: int, debug: bool) -> int:
