@@ -1,26 +1,18 @@
-"""A part of a source at its own pace; and the contract that every source keeps, a selection among them."""
+"""A part of a source, at its own pace."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
 
-import cv2  # isort: skip
-import av
 import numpy as np
 import pytest
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from rtpsp.errors import UsageError
-from rtpsp.stream.camera import CameraSource
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.selection import Selection
 from rtpsp.stream.simulated import FileSimulator, Simulation
-from rtpsp.stream.source import Source, SourceInfo, SourceOptions, open_source
+from rtpsp.stream.source import Source, SourceInfo, SourceOptions
 
 HEIGHT, WIDTH = 120, 160
 
@@ -52,105 +44,6 @@ def at_rate(fps: float, count: int) -> Listed:
 
 def read_all(source: Source) -> list[Frame]:
     return [frame for frame in iter(source.read, None)]
-
-
-# The contract: a new source adds its maker to the list. Each gives at least three frames of 120x160 at 25 fps.
-
-
-def a_video(folder: Path) -> Source:
-    path = folder / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for i in range(3):
-            frame = VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 80 * i, np.uint8), format="bgr24")
-            frame.pts, frame.time_base = i, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return open_source(str(path))
-
-
-def some_images(folder: Path) -> Source:
-    for i in range(3):
-        cv2.imwrite(str(folder / f"{i}.png"), np.full((HEIGHT, WIDTH, 3), 80 * i, np.uint8))
-    return open_source(str(folder))
-
-
-def a_simulated_file(folder: Path) -> Source:
-    return open_source(f"sim://street?w={WIDTH}&h={HEIGHT}&fps=25&frames=3")
-
-
-def a_simulated_camera(folder: Path) -> Source:
-    return open_source(f"sim://street?w={WIDTH}&h={HEIGHT}&fps=25&frames=3&live=1&fifo=9")
-
-
-class SteadyDevice:
-    """A camera that delivers for ever."""
-
-    driver_stamps = True
-
-    def set(self, prop: int, value: float) -> bool:
-        return True
-
-    def get(self, prop: int) -> float:
-        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_POS_MSEC: 1000 * time.monotonic()}.get(prop, 0.0)
-
-    def wait(self, seconds: float) -> bool:
-        time.sleep(0.001)
-        return True
-
-    def retrieve(self) -> tuple[bool, Image]:
-        return True, np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-
-    def release(self) -> None:
-        pass
-
-
-def a_webcam(folder: Path) -> Source:
-    return CameraSource("0", SteadyDevice(), SourceOptions())
-
-
-def a_selection(folder: Path) -> Source:
-    return Selection(a_simulated_file(folder), pace="source")
-
-
-@pytest.fixture(params=[a_video, some_images, a_simulated_file, a_simulated_camera, a_webcam, a_selection])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
-    make: Callable[[Path], Source] = request.param
-    return make(tmp_path)
-
-
-def test_contract_of_every_source(source: Source) -> None:
-    info = source.info
-    assert (info.height, info.width) == (HEIGHT, WIDTH)
-    assert info.fps == pytest.approx(25)
-    assert info.frames == (None if info.kind == "camera" else 3)
-    with source as entered:
-        assert entered is source
-        frames = [source.read() for _ in range(3)]
-        read_at = time.monotonic()
-        assert info.kind == "camera" or (source.read() is None and source.read() is None)
-    source.close()
-    whole = [frame for frame in frames if frame is not None]
-    assert [frame.index for frame in whole] == [0, 1, 2]
-    assert source.missed == 0
-    assert whole[0].pts == 0
-    assert whole[0].pts < whole[1].pts < whole[2].pts
-    # On the monotonic clock, not in the future, and of this run.
-    assert all(read_at - 5 < frame.captured <= read_at for frame in whole)
-    out = np.full((HEIGHT, WIDTH, 3), 77, np.uint8)
-    assert whole[1].to_bgr(out) is out
-    assert not (out == 77).all()
-    made = whole[2].to_bgr(None)
-    assert made.shape == (whole[2].height, whole[2].width, 3) and made.dtype == np.uint8
-    assert made.flags.c_contiguous and made.flags.writeable
-
-
-def test_contract_of_reading_after_close(source: Source) -> None:
-    source.read()
-    source.close()
-    assert source.read() is None
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
