@@ -150,6 +150,11 @@ def to_label_set(name_or_path: str) -> LabelSet:
     return LabelSet(path.stem, tuple(names), tuple(palette), ignore, source=path.name)
 
 
+def to_label_list(labels: LabelSet) -> str:
+    """The text that `to_label_set` reads names and colours back from: ``name R G B``, a class a line, in id order."""
+    return "".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(labels.names, labels.palette, strict=True))
+
+
 def _parse_line(line: str, path: Path) -> tuple[str, RGB | None]:
     words = line.split()
     if len(words) > 1 and words[-1].startswith("#"):

@@ -98,7 +98,7 @@ def save_model(model: ir.Model, spec: ModelSpec, path: str | os.PathLike[str]) -
     """
     stamped = model.clone()
     stamped.metadata_props[SPEC_KEY] = spec.to_json()
-    write_atomically(Path(path), model_bytes(stamped), hint="name another file with --output")
+    write_atomically(Path(path), model_bytes(stamped), hint="name another file with --output", make_folder=True)
 
 
 def model_bytes(model: ir.Model) -> bytes:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 """What a room may import beside itself and the modules below all rooms; modules above them may import any room."""
 
-LOW = {"arrays", "errors", "files", "fit", "labels", "onnx_file", "pooling", "spec", "timing"}
+LOW = {"arrays", "errors", "files", "fit", "labels", "onnx_file", "pooling", "runtimes", "spec", "timing"}
 
 
 def name_of(path: Path) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from rtpsp.cli import main
-from rtpsp.labels import CAMVID
+from rtpsp.errors import OutputError
+from rtpsp.labels import CAMVID, to_label_set
 from tests.stream.doubles import Collector
 
 PALETTE_BGR = np.array(CAMVID.palette, np.uint8)[:, ::-1]
@@ -89,7 +90,8 @@ def test_a_video_in_a_video_and_masks_out(rtpsp: Call, clip: Path, colour_engine
     }  # fmt: skip
     assert told["engine"]["ran"] == "f32" and told["ended"] == "end of source"
     assert set(told["stages_ms"]) == {"capture", "preprocess", "infer", "render", "sink", "encode"}
-    assert len(list(masks.iterdir())) == 20
+    assert len(list(masks.glob("*.png"))) == 20
+    assert to_label_set(str(masks / "classes.txt")).palette == CAMVID.palette
     mask = cv2.imread(str(masks / "000010.png"), cv2.IMREAD_UNCHANGED)
     assert mask is not None and mask.shape == (96, 128) and mask.dtype == np.uint8
     assert (mask[:30, 5:59] == 8).all() and (mask[50:, 69:123] == 3).all() and (mask[41:43] == 0).all()
@@ -117,6 +119,10 @@ def test_a_part_of_a_source(
     assert done.code == 0, done.err
     counts = json.loads(report.read_text())["frames"]
     assert (counts["shown"], counts["skipped"]) == (frames, skipped)
+    asked = "--max-frames" in options
+    assert json.loads(report.read_text())["ended"] == (
+        f"{frames} frames, as many as were asked for" if asked else "end of source"
+    )
 
 
 def test_the_pace_of_the_source_is_kept(rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path) -> None:
@@ -162,6 +168,8 @@ def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Pat
         (["run", "--camera-size", "720"], 2, "HEIGHTxWIDTH"),
         (["build-engine", "none.onnx"], 3, "none.onnx"),
         (["build-engine", "CLIP"], 3, "not an ONNX model"),
+        (["build-engine", "--fp32", "--fp16"], 2, "both --fp32 and --fp16"),
+        (["run", "--source", "CLIP", "--engine", "ENGINE", "--report", "/proc/run.json"], 7, "for the report"),
         (["build-engine", "--backend", "tensorflow"], 2, "openvino"),
         (
             ["export", "none.pth", "--arch", "pspnet18", "--size", "9x9", "--labels", "camvid", "-o", "x.onnx"],
@@ -285,14 +293,18 @@ def test_bench(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_failed(
-    rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path
+    rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = tmp_path / "file" / "run.json"
-    report.parent.touch()
+    def full(path: Path, values: object) -> None:
+        raise OutputError(f"{path}: No space left on device; give another place for the report")
+
+    monkeypatch.setattr("rtpsp.cli.run.write_json", full)
+    report = tmp_path / "run.json"
     stalls = "sim://street?w=160&h=120&live=1&stall=9s&stall_at=0s"
     done = rtpsp("run", "--source", stalls, "--engine", colour_engine, "--report", report)
     assert done.code == 5 and "delivered no frame" in done.err and "another place for the report" in done.err
-    assert rtpsp("run", "--source", clip, "--engine", colour_engine, "--report", report).code == 7
+    done = rtpsp("run", "--source", clip, "--engine", colour_engine, "--report", report)
+    assert done.code == 7 and "20 in, 20 out" in done.out, "the figures are told all the same"
 
 
 def test_to_quit_before_the_first_frame_is_no_error(

@@ -76,6 +76,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
+        stderr.print("rtpsp: stopped by Ctrl-C")
         code = EXIT_INTERRUPTED
     except Terminated:
         code = EXIT_TERMINATED

@@ -9,26 +9,27 @@ import click
 from rtpsp import build, zoo
 from rtpsp.cli.console import stderr, stdout, steps
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND
+from rtpsp.errors import UsageError
 from rtpsp.spec import Precision
 
 
 @click.command("build-engine")
 @click.argument("model", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--fp32", "precision", flag_value="fp32", help="Full precision.")
-@click.option(
-    "--fp16", "precision", flag_value="fp16", help="Half precision: on a CPU its own half format, bf16 or f16."
-)
+@click.option("--fp32", is_flag=True, help="Full precision.")
+@click.option("--fp16", is_flag=True, help="Half precision: on a CPU its own half format, bf16 or f16.")
 @click.option(
     "--backend", type=click.Choice(list(BACKENDS)), default=DEFAULT_BACKEND, show_default=True, help="What runs it."
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the engine.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
-def command(model: Path | None, precision: Precision | None, backend: str, output: Path | None, threads: int) -> None:
+def command(model: Path | None, fp32: bool, fp16: bool, backend: str, output: Path | None, threads: int) -> None:
     """Turn MODEL, an ONNX PSPNet from 'rtpsp export', into an engine. Without MODEL: the shipped one.
 
     Without --fp32 or --fp16 it is the faster of the two that this machine has units for.
     """
-    chosen = precision or build.default_precision(backend)
+    if fp32 and fp16:
+        raise UsageError("got both --fp32 and --fp16, expected one: an engine has one precision")
+    chosen: Precision = "fp32" if fp32 else "fp16" if fp16 else build.default_precision(backend)
     options = build.BuildOptions(precision=chosen, backend=backend, threads=threads)
     with steps("build-engine") as tell:
         built = build.build_engine(model or zoo.model_path(), output, options, tell)
@@ -37,7 +38,10 @@ def command(model: Path | None, precision: Precision | None, backend: str, outpu
         stderr.print(f"rtpsp: {backend} has no half-precision units to use on this CPU: the engine runs in f32 here")
     size = built.path.stat().st_size / 1e6
     stdout.print(
-        f"{built.path}\n  {backend}, asked for {chosen}, runs in {built.ran}, {size:.1f} MB, class agreement with the "
-        f"FP32 graph {built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)",
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        f"{built.path}\n"
+        f"  {backend}, asked for {chosen}, runs in {built.ran}, {size:.1f} MB, class agreement with the FP32 graph "
+        f"{built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)\n"
+        f"  next: rtpsp run --camera --engine {built.path}",
+        soft_wrap=True,
+        markup=False,
+    )

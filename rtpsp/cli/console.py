@@ -87,6 +87,23 @@ def summary_table(title: str, rows: dict[str, Summary]) -> Table:
     return table
 
 
+def check_writable(path: Path) -> None:
+    """Make sure, before hours of work, that a report can be written at its end.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    there = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error
+
+
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a report.
 

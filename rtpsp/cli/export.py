@@ -50,7 +50,9 @@ def command(checkpoint: Path, arch: str, size: tuple[int, int], labels: str, out
     try:
         from rtpsp.model.export import export_checkpoint
     except ImportError as error:
-        raise MissingError(f"export needs PyTorch ({error}): pip install 'rtpsp[train]'") from error
+        raise MissingError(
+            f"export needs PyTorch ({error}): in the checkout, pip install '.[train]' -c constraints.txt"
+        ) from error
     given["output_stride"] = int(given["output_stride"])
     spec = export_checkpoint(checkpoint, arch, size, label_set, output, **given)
     stdout.print(

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from rtpsp import build
-from rtpsp.cli.console import Size, stderr, steps, write_json
-from rtpsp.cli.show import print_run
+from rtpsp.cli.console import Size, check_writable, stderr, steps, write_json
+from rtpsp.cli.show import ProgressLine, print_run
 from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, OutputError, SourceError, UsageError
 from rtpsp.live import RunOptions, open_pipeline
 from rtpsp.stream.display import Window, why_no_display
@@ -93,6 +93,8 @@ def command(**given: Any) -> None:
     side and frame.
     """
     uri = _uri(given["camera"], given["source"])
+    if given["report"]:
+        check_writable(given["report"])
     with steps("building the engine") as tell:
         engine = build.to_engine_path(given["engine"], tell)
     sinks = _sinks(given)
@@ -125,9 +127,12 @@ def command(**given: Any) -> None:
 
 
 def _tell(report: RunReport, path: Path | None) -> None:
-    if path:
-        write_json(path, report.to_dict())
-    print_run(report)
+    try:
+        if path:
+            write_json(path, report.to_dict())
+    finally:  # whichever of the two cannot be written, the other is
+        if report.frames.received or not report.ended.startswith("error"):
+            print_run(report)
 
 
 def _uri(camera: str | None, source: str | None) -> str:
@@ -161,6 +166,7 @@ def _sinks(given: dict[str, Any]) -> list[Sink]:
         sinks.append(recording.VideoFile(given["output"], view))
     if given["save_masks"]:
         sinks.append(MaskFolder(given["save_masks"]))
+    sinks.append(ProgressLine())
     return sinks
 
 

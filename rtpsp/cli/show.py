@@ -2,8 +2,58 @@
 
 from __future__ import annotations
 
-from rtpsp.cli.console import stdout, summary_table
+import time
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rtpsp.cli.console import stderr, stdout, summary_table
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import Rendered
 from rtpsp.stream.report import RunReport
+from rtpsp.stream.sink import Sink
+from rtpsp.stream.source import SourceInfo
+from rtpsp.timing import RecentRate, now
+
+LINE_SECONDS = 30.0
+
+
+class ProgressLine(Sink):
+    """A sign of life while a run goes on: a bar on a terminal, a line every half minute where there is none."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("run"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=stderr,
+            transient=True,
+            disable=not stderr.is_terminal,
+        )
+        self._rate = RecentRate()
+        self._shown = 0
+        self._told = time.monotonic()
+
+    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
+        """Start the bar; it has no end where the source has none."""
+        self._bar.start()
+        self._bar.add_task("", total=info.frames)
+
+    def write(self, item: Rendered) -> None:
+        """Count a frame."""
+        self._rate.add(now())
+        self._shown += 1
+        text = f"{self._rate.fps or 0:.1f} fps"
+        self._bar.update(self._bar.task_ids[0], completed=item.frame.index + 1, description=text)
+        if not stderr.is_terminal and time.monotonic() - self._told > LINE_SECONDS:
+            self._told = time.monotonic()
+            stderr.print(f"{self._shown} frames shown, {text}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
 
 
 def print_run(report: RunReport) -> None:
@@ -17,7 +67,7 @@ def print_run(report: RunReport) -> None:
         f"frames  {frames.received} in, {frames.shown} out, {sum(frames.dropped.values())} dropped"
         + (f" ({drops})" if drops else "")
         + (f", {frames.discarded} under way at the end" if frames.discarded else "")
-        + (f", {frames.missed} missed by the device" if frames.missed else "")
+        + (f", {frames.missed} missed or unreadable" if frames.missed else "")
         + (f", {frames.skipped} skipped on request" if frames.skipped else ""),
         f"rate    {rate} over {report.seconds:.1f} s; policy {report.policy}; threads: engine {threads.engine}, "
         f"decoder {threads.decoder}, encoder {threads.encoder}, OpenCV {threads.opencv}",

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import onnxruntime as ort
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.errors import EngineFileError
+from rtpsp.runtimes import import_onnxruntime
 from rtpsp.spec import EngineHeader
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+else:
+    ort = import_onnxruntime()
 
 _ERRORS_ONLY = 3
 

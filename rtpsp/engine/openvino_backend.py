@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.errors import EngineFileError
+from rtpsp.runtimes import import_openvino
 from rtpsp.spec import EngineHeader
+
+if TYPE_CHECKING:
+    import openvino as ov
+else:
+    ov = import_openvino()
 
 _HALF_FORMATS = (("BF16", "bf16"), ("FP16", "f16"))
 """OpenVINO's capability names in the order we prefer them, and its names of the formats."""

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from rtpsp.errors import BoundNotMet, InputError, MissingError, ModelError
 from rtpsp.onnx_file import INPUT, OUTPUT, model_bytes
 from rtpsp.pooling import bilinear_matrix
+from rtpsp.runtimes import import_onnxruntime
 from rtpsp.spec import ModelSpec
 
 FloatArray = npt.NDArray[np.float32]
@@ -178,7 +179,7 @@ def require(comparison: Comparison, step: str) -> None:
 
 def _open(model: ir.Model, threads: int) -> Any:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise MissingError("verifying a graph needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()

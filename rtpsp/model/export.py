@@ -173,7 +173,7 @@ def _trace(model: PSPNet, size: tuple[int, int]) -> ir.Model:
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise MissingError("export needs the package onnxscript: pip install 'rtpsp[train]'") from error
+        raise MissingError("export needs the package onnxscript: pip install onnxscript") from error
     with _quiet():
         program = torch.onnx.export(
             model,

@@ -62,6 +62,7 @@ class Window(Sink):
         self.frozen = False
         self._title = title
         self._stop = False
+        self._shape: tuple[int, ...] = ()
         # opencv-python's Qt comes without fonts and says so five times; nothing here is written with them.
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         try:
@@ -73,14 +74,17 @@ class Window(Sink):
             ) from error
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
-        """Give the window the source's size; a person may change it."""
-        del spec
-        cv2.resizeWindow(self._title, info.width, info.height)
+        """Nothing to do: the window takes the size of its pictures, and a person may change it."""
+        del info, spec
 
     def write(self, item: Rendered) -> None:
         """Show the picture, unless the view is frozen."""
         if not self.frozen:
-            cv2.imshow(self._title, item.pictures[self.view])
+            picture = item.pictures[self.view]
+            if picture.shape != self._shape:  # side by side is twice as wide: in the old window it would be squeezed
+                self._shape = picture.shape
+                cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+            cv2.imshow(self._title, picture)
         self.poll()
 
     def poll(self) -> None:

@@ -156,7 +156,7 @@ class Pipeline:
             stages=stages,
             age=self._age.summary(),
             outputs=tuple(sink.output for sink in self._sinks if sink.output),
-            ended=self._ended or self._stop_reason or "end of source",
+            ended=self._ended or self._stop_reason or self._source.ended,
             versions=self._engine.header.versions,
         )
 

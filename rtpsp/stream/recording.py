@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
@@ -28,6 +29,8 @@ TIME_BASE = Fraction(1, 90_000)
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 NOMINAL_FPS = 30
+KEY_SECONDS = 1.0
+"""A key frame so often: where players can seek to, and what a recording that breaks off loses at most, twice."""
 HD_LINES = 720
 """From so many lines on players take untagged video for BT.709, below it for BT.601."""
 
@@ -37,7 +40,7 @@ class VideoFile(Sink):
 
     Encoding has a thread of its own, so that the next picture is drawn while this one is encoded; `write` waits only
     when it falls two pictures behind. The size is that of the first picture; later ones of another are scaled to it.
-    A recording that breaks off, by a full disk or a killed process, plays up to its last whole second or so; a file of
+    A recording that breaks off, by a full disk or a killed process, plays but for its last second or two; a file of
     that name is written over when the first picture comes, and not before.
 
     Args:
@@ -58,7 +61,6 @@ class VideoFile(Sink):
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._encode = Series()
-        self._live = False
         self._fps = float(NOMINAL_FPS)
         self._there_before = False
 
@@ -70,7 +72,6 @@ class VideoFile(Sink):
             UsageError: It is the file that the frames come from.
         """
         del spec
-        self._live = info.live
         self._fps = info.fps or NOMINAL_FPS
         self._there_before = self._path.exists()
         if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
@@ -121,7 +122,7 @@ class VideoFile(Sink):
                 return
             # "file:" keeps a colon in a name from being taken for a protocol.
             with av.open(f"file:{self._path}", "w", options=_muxer_options(self._path)) as container:
-                self._encode_all(_Encoder(container, first[1], self._fps, self._live, self._crf, self._threads), first)
+                self._encode_all(_Encoder(container, first[1], self._fps, self._crf, self._threads), first)
         except Exception as error:
             _log.debug("encoder failed", exc_info=True)
             self._failure = error
@@ -141,7 +142,7 @@ class _Encoder:
     """One x264 stream in an open container."""
 
     def __init__(
-        self, container: av.container.OutputContainer, picture: Image, fps: float, live: bool, crf: int, threads: int
+        self, container: av.container.OutputContainer, picture: Image, fps: float, crf: int, threads: int
     ) -> None:
         self._container = container
         height, width = (size + size % 2 for size in picture.shape[:2])  # yuv420p halves both: odd sizes are padded
@@ -154,11 +155,10 @@ class _Encoder:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = TIME_BASE
         stream.codec_context.thread_count = self._threads = threads
-        if live:
-            stream.codec_context.gop_size = max(1, round(fps))
         self._matrix = _tag_colours(stream)
         self._stream = stream
         self._last = -1
+        self._next_key = 0.0
 
     def encode(self, pts: float, picture: Image) -> None:
         frame = av.VideoFrame.from_ndarray(self._fitted(picture), format="bgr24")
@@ -172,6 +172,11 @@ class _Encoder:
         # Two frames of one time would not be stored; a source that repeats a time stamp moves on by one tick.
         self._last = frame.pts = max(round(pts / TIME_BASE), self._last + 1)
         frame.time_base = TIME_BASE
+        if (
+            pts >= self._next_key
+        ):  # by the clock and not by count: the loop may show far fewer frames than the source has
+            frame.pict_type = PictureType.I
+            self._next_key = pts + KEY_SECONDS
         self._container.mux(self._stream.encode(frame))
 
     def flush(self) -> None:
@@ -190,8 +195,11 @@ class _Encoder:
 
 
 def _muxer_options(path: Path) -> dict[str, str]:
-    """An mp4 or mov has its index at the end, without which nothing plays: until then it is kept in fragments."""
-    return {} if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"}
+    """An mp4 or mov has its index at the end, without which nothing plays: until then it is kept in fragments.
+
+    A fragment is one key frame to the next, and goes to the disk at once.
+    """
+    return {"flush_packets": "1"} | ({} if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"})
 
 
 def _tag_colours(stream: VideoStream) -> Colorspace:

@@ -87,6 +87,8 @@ class Selection(Source):
                     return None
             self._taken += 1
             return frame
+        if self._taken == self._max_frames:
+            self.ended = f"{self._taken} frames, as many as were asked for"
         return None
 
     def interrupt(self) -> None:

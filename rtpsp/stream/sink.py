@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from rtpsp.errors import OutputError, UsageError
+from rtpsp.labels import to_label_list
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Rendered, View
 from rtpsp.stream.source import SourceInfo
@@ -79,7 +80,8 @@ class NullSink(Sink):
 class MaskFolder(Sink):
     """Class ids as single-channel PNG files at the source's size, ``000042.png`` or after the image's own name.
 
-    8 bits a pixel up to 256 classes, 16 above. A pixel that no class was found for is 255 (65535 in 16 bits).
+    8 bits a pixel up to 256 classes, 16 above. A pixel that no class was found for is 255 (65535 in 16 bits). They look
+    black to the eye: ``classes.txt`` beside them lists names and colours in id order, in the form of `rtpsp.labels`.
 
     Args:
         folder: Made if it is not there.
@@ -104,6 +106,7 @@ class MaskFolder(Sink):
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "classes.txt").write_text(to_label_list(spec.labels), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{self._folder}: {error.strerror}; give another folder to --save-masks") from error
 

@@ -82,6 +82,8 @@ class Source(ABC):
     info: SourceInfo
     missed: int = 0
     """Frames that the device or network lost before we could read them, as far as timestamps or numbers tell."""
+    ended: str = "end of source"
+    """Why `read` gave None, in words."""
 
     @abstractmethod
     def read(self) -> Frame | None:

@@ -25,12 +25,12 @@ def test_masks_never_replace_the_images(tmp_path: Path) -> None:
             run(str(tmp_path / uri), FakeEngine(), [MaskFolder(tmp_path / "in")])
     assert (tmp_path / "in" / "a.png").read_bytes() == before
     run(str(tmp_path / "in"), FakeEngine(), [MaskFolder(tmp_path / "in" / "masks")])
-    assert [path.name for path in (tmp_path / "in" / "masks").iterdir()] == ["a.png"]
+    assert [path.name for path in (tmp_path / "in" / "masks").glob("*.png")] == ["a.png"]
 
 
 def test_images_of_one_name_have_a_mask_each(tmp_path: Path) -> None:
     for name in ("1/a.png", "2/a.png", "2/a.jpg", "2/b.png"):
         image(tmp_path / name)
     run(str(tmp_path / "[12]" / "*"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
-    names = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    names = sorted(path.name for path in (tmp_path / "masks").glob("*.png"))
     assert names == ["000000-a.png", "000001-a.png", "000002-a.png", "b.png"]
