@@ -119,6 +119,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
             model_digest(path)
 
 
-def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "none").touch()
     with pytest.raises(OutputError, match=r"cannot be written .*--output"):
         save_model(tiny(), SPEC, tmp_path / "none" / "x.onnx")
