@@ -69,7 +69,12 @@ def main(video: str, repeat: int, json_path: Path | None) -> None:
             runs["null"].append(loop(video, rtpsp.NullSink()))
             runs["render"].append(loop(video, Shown()))
             runs["record"].append(loop(video, rtpsp.VideoFile(Path(folder) / "out.mp4")))
-    figures: dict[str, Any] = {"video": video, "cores": os.cpu_count(), "load": os.getloadavg()[0], "ways": {}}
+    figures: dict[str, Any] = {
+        "video": Path(video).name,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "ways": {},
+    }
     stages = ("capture", "preprocess", "infer", "render", "sink", "encode")
     table = Table(title=f"{video}: {runs['null'][0]['frames']} frames, {os.cpu_count()} cores, {repeat} repetitions")
     for column in ("", "fps (min - max)", "ms a frame", *stages):

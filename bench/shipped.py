@@ -1,6 +1,6 @@
 """The shipped model on labelled images, from checkpoint to engine: what each step costs in accuracy.
 
-    python bench/shipped.py CHECKPOINT --data ../shared/camvid
+    python bench/shipped.py CHECKPOINT --data camvid
 
 One row each for PyTorch in float32, the ONNX file under ONNX Runtime, and the engines that 'rtpsp build-engine' makes:
 mIoU, pixel accuracy, and class agreement with PyTorch over every pixel of the set (its images being of one size).
