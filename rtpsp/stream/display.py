@@ -9,10 +9,8 @@ import sys
 import cv2
 
 from rtpsp.errors import MissingError
-from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import VIEWS, Rendered, View
 from rtpsp.stream.sink import Sink
-from rtpsp.stream.source import SourceInfo
 
 PROBE_SECONDS = 20.0
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
@@ -72,10 +70,6 @@ class Window(Sink):
                 f"this OpenCV cannot open windows ({error.err or error}): install opencv-python instead of "
                 "opencv-python-headless, or run without a window"
             ) from error
-
-    def open(self, info: SourceInfo, spec: ModelSpec) -> None:
-        """Nothing to do: the window takes the size of its pictures, and a person may change it."""
-        del info, spec
 
     def write(self, item: Rendered) -> None:
         """Show the picture, unless the view is frozen."""

@@ -95,7 +95,8 @@ class MaskFolder(Sink):
 
         Raises:
             OutputError: It cannot be made.
-            UsageError: The images to segment lie in it, or a PNG cannot hold so many classes.
+            UsageError: The images to segment lie in it, or a ``classes.txt`` of other classes, or a PNG cannot hold so
+                many classes.
         """
         if len(spec.labels) > np.iinfo(np.uint16).max:
             raise UsageError(f"a PNG holds 65535 classes, the model has {len(spec.labels)}")
@@ -106,9 +107,15 @@ class MaskFolder(Sink):
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / "classes.txt").write_text(to_label_list(spec.labels), encoding="utf-8")
+            self._write_classes(to_label_list(spec.labels))
         except OSError as error:
             raise OutputError(f"{self._folder}: {error.strerror}; give another folder to --save-masks") from error
+
+    def _write_classes(self, text: str) -> None:
+        path = self._folder / "classes.txt"
+        if path.exists() and path.read_bytes() != text.encode():
+            raise UsageError(f"{path} lists other classes and would be lost: give another folder to --save-masks")
+        path.write_text(text, encoding="utf-8")
 
     def write(self, item: Rendered) -> None:
         """Write one PNG."""

@@ -34,3 +34,16 @@ def test_images_of_one_name_have_a_mask_each(tmp_path: Path) -> None:
     run(str(tmp_path / "[12]" / "*"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
     names = sorted(path.name for path in (tmp_path / "masks").glob("*.png"))
     assert names == ["000000-a.png", "000001-a.png", "000002-a.png", "b.png"]
+
+
+def test_a_list_of_other_classes_is_not_written_over(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "masks").mkdir()
+    mine = tmp_path / "masks" / "classes.txt"
+    mine.write_text("cat\ndog\n")
+    with pytest.raises(UsageError, match="other classes"):
+        run(str(tmp_path / "a.png"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
+    assert mine.read_text() == "cat\ndog\n"
+    mine.unlink()
+    for _ in range(2):  # its own list is no hindrance the second time
+        run(str(tmp_path / "a.png"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
