@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rtpsp.build import BuildOptions as BuildOptions
     from rtpsp.build import build_engine as build_engine
-    from rtpsp.build import default_engine as default_engine
+    from rtpsp.default import default_engine as default_engine
     from rtpsp.engine import load_engine as load_engine
     from rtpsp.engine.base import Engine as Engine
     from rtpsp.engine.base import EngineOptions as EngineOptions
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildOptions": "rtpsp.build",
     "build_engine": "rtpsp.build",
-    "default_engine": "rtpsp.build",
+    "default_engine": "rtpsp.default",
     "load_engine": "rtpsp.engine",
     "Engine": "rtpsp.engine.base",
     "EngineOptions": "rtpsp.engine.base",

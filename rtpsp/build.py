@@ -1,21 +1,20 @@
-"""From a model file to an engine file, and the engine that is there when nobody asked for another."""
+"""From a model file to an engine file."""
 
 from __future__ import annotations
 
-import logging
-import platform
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtpsp import zoo
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, engine_class
 from rtpsp.engine.base import EngineOptions
-from rtpsp.engine.file import read_engine_file, write_engine_file
-from rtpsp.errors import BoundNotMet, EngineFileError, UsageError
-from rtpsp.spec import EngineHeader, Precision
+from rtpsp.engine.file import write_engine_file
+from rtpsp.errors import BoundNotMet
+from rtpsp.files import check_writable
+from rtpsp.header import EngineHeader, Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
     from rtpsp.graph.verify import Frames
     from rtpsp.spec import ModelSpec
 
-_log = logging.getLogger(__name__)
-
 Progress = Callable[[str, int, int], None]
 """Told the step that begins, how many are done, and how many there are."""
+
+ENGINES_VARIABLE = "RTPSP_ENGINES"
+"""Environment variable that names the folder for engines which are not given a place."""
 
 STEPS = ("read the model", "lower the graph", "compile and compare", "write the engine")
 
@@ -45,11 +45,13 @@ class BuildOptions:
     Attributes:
         precision: ``fp32`` or ``fp16``; on a CPU the latter is bf16 or f16, whichever the CPU has units for.
         backend: Name in `rtpsp.engine.BACKENDS`.
+        confidence: Give the winning class's softmax probability too; it costs a softmax over every pixel.
         threads: CPU threads for the comparison; 0 leaves it to the backend.
     """
 
     precision: Precision = "fp32"
     backend: str = DEFAULT_BACKEND
+    confidence: bool = False
     threads: int = 0
 
 
@@ -92,20 +94,15 @@ def build_engine(
 
     options = options or BuildOptions()
     tell = progress or (lambda step, done, total: None)
+    if path:
+        check_writable(path, hint="name another file with -o")
     tell(STEPS[0], 0, len(STEPS))
     factory = engine_class(options.backend)
     graph, spec = load_model(model)
     tell(STEPS[1], 1, len(STEPS))
     frames = sample_frames(spec, count=1)
-    lowered = lower(graph, spec, frames=frames, threads=options.threads)
-    header = EngineHeader(
-        spec=spec,
-        backend=options.backend,
-        precision=options.precision,
-        model_digest=model_digest(model),
-        versions=_versions(options.backend),
-        options={"batch": 1, "machine": platform.machine()},
-    )
+    lowered = lower(graph, spec, confidence=options.confidence, frames=frames, threads=options.threads)
+    header = to_header(spec, options, model_digest(model), model.name)
     tell(STEPS[2], 2, len(STEPS))
     payload = model_bytes(lowered)
     with factory(header, payload, EngineOptions(threads=options.threads)) as engine:
@@ -131,7 +128,27 @@ def _agreement(class_map: object, lowered: ir.Model, spec: ModelSpec, frames: Fr
     return float(np.mean(class_map == run(lowered, spec, frames, threads).class_map))
 
 
-def _versions(backend: str) -> dict[str, str]:
+def to_header(spec: ModelSpec, options: BuildOptions, digest: str = "", model: str = "") -> EngineHeader:
+    """The header of the engine that these options give on this machine.
+
+    Args:
+        spec: Of the model.
+        options: What to build.
+        digest: sha256 of the model file, in hex.
+        model: The model file's name.
+    """
+    return EngineHeader(
+        spec=spec,
+        backend=options.backend,
+        precision=options.precision,
+        model_digest=digest,
+        versions=package_versions(options.backend),
+        options={"batch": 1, "confidence": options.confidence, "model": model},
+    )
+
+
+def package_versions(backend: str) -> dict[str, str]:
+    """Versions of the packages that a built engine depends on, by name."""
     found = {}
     for package in ("rtpsp", BACKENDS[backend].package, "onnx-ir"):
         try:
@@ -146,11 +163,15 @@ def engine_name(header: EngineHeader) -> str:
     spec = header.spec
     package = BACKENDS[header.backend].package
     release = ".".join(header.versions.get(package, "").split(".")[:2])
-    return f"{spec.name}-{spec.height}x{spec.width}-{header.precision}-{header.backend}{release}.engine"
+    confidence = "-confidence" if header.options.get("confidence") else ""
+    return f"{spec.name}-{spec.height}x{spec.width}-{header.precision}{confidence}-{header.backend}{release}.engine"
 
 
 def engines_folder() -> Path:
-    """``./engines`` of a checkout of rtpsp, else the user's cache directory."""
+    """Where engines lie: the folder that `ENGINES_VARIABLE` names, ``./engines`` of a checkout, or the user's cache."""
+    named = os.environ.get(ENGINES_VARIABLE)
+    if named:
+        return Path(named).expanduser()
     here = Path.cwd()
     if (here / "engines" / "README.md").is_file() and (here / "rtpsp" / "zoo").is_dir():
         return here / "engines"
@@ -166,62 +187,3 @@ def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:
     from rtpsp.engine.openvino_backend import half_format
 
     return "fp16" if half_format() else "fp32"
-
-
-def default_engine(progress: Progress | None = None) -> Path:
-    """The shipped model's engine in this machine's best CPU precision, built if it is not there or does not fit.
-
-    Args:
-        progress: Called at each step when it has to be built.
-
-    Raises:
-        RtpspError: As `build_engine`.
-    """
-    model = zoo.model_path()
-    options = BuildOptions(precision=default_precision())
-    header = EngineHeader(_spec(model), options.backend, options.precision, "", _versions(options.backend))
-    path = engines_folder() / engine_name(header)
-    reason = why_not(path, model)
-    if reason is None:
-        return path
-    # The first build is expected; that one which was there does not do any more is not.
-    _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
-    return build_engine(model, path, options, progress).path
-
-
-def why_not(path: Path, model: Path) -> str | None:
-    """Why an engine file cannot stand for a model file; None when it can."""
-    from rtpsp.graph.lower import model_digest
-
-    if not path.exists():
-        return "it is not there yet"
-    try:
-        header = read_engine_file(path).header
-    except EngineFileError as error:
-        return str(error)
-    if header.model_digest != model_digest(model):
-        return "it was built from another version of the model"
-    if header.versions.get("rtpsp") != _versions(header.backend)["rtpsp"]:
-        return f"it was built by rtpsp {header.versions.get('rtpsp')}"
-    return None
-
-
-def _spec(model: Path) -> ModelSpec:
-    from rtpsp.graph.lower import load_model
-
-    return load_model(model)[1]
-
-
-def to_engine_path(given: str | None, progress: Progress | None = None) -> Path:
-    """What a person may give where an engine is wanted: nothing, or an engine file.
-
-    Raises:
-        UsageError: An ONNX file was given.
-        EngineFileError: No such file.
-    """
-    if given is None:
-        return default_engine(progress)
-    path = Path(given)
-    if path.suffix == ".onnx":
-        raise UsageError(f"{given} is a model, an engine was expected: make one with 'rtpsp build-engine {given}'")
-    return path

@@ -26,7 +26,7 @@ def write_atomically(path: Path, *parts: bytes, hint: str, make_folder: bool = F
     part = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
         if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
         try:
             with open(part, "xb") as file:
                 for data in parts:
@@ -40,3 +40,31 @@ def write_atomically(path: Path, *parts: bytes, hint: str, make_folder: bool = F
             raise
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}): {hint}") from error
+
+
+def check_writable(path: Path, *, hint: str) -> None:
+    """Makes sure, before hours of work, that `write_atomically` could write a file; makes its folder.
+
+    Args:
+        path: Where; nothing is left there.
+        hint: What the error tells the user to do.
+
+    Raises:
+        OutputError: It could not.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, a file was to be written: {hint}")
+    probe = path.parent / f".{secrets.token_hex(8)}.probe"
+    try:
+        _make_folder(path.parent)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}): {hint}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # the system says "File exists" of what is in the way of a folder
+        raise NotADirectoryError(error.errno, f"{folder} is not a folder") from error

@@ -31,30 +31,99 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ir.Model, ModelSpec]:
         path: An ONNX file from ``rtpsp export``.
 
     Raises:
-        ModelError: No such file, not ONNX, no spec, weights outside the file, or an input or output other than the
-            contract's.
+        ModelError: No such file, not ONNX, no spec, weights in a file that is missing, or an input or output other
+            than the contract's.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): give an ONNX file from rtpsp export") from error
-    try:
-        model = ir.from_proto(onnx.ModelProto.FromString(data))
-    except Exception as error:  # protobuf, onnx and onnx_ir each raise their own kinds for damaged bytes
-        raise ModelError(
-            f"{path}: {len(data)} bytes that are not an ONNX model: give an ONNX file from rtpsp export"
-        ) from error
-    if not model.graph.outputs:  # an empty or foreign file can parse as a model of nothing
-        raise ModelError(f"{path}: not an ONNX model with outputs: give an ONNX file from rtpsp export")
+    model = read_graph(path)
     text = model.metadata_props.get(SPEC_KEY)
     if text is None:
-        raise ModelError(f"{path}: an ONNX model without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export")
+        raise ModelError(
+            f"{path}: {_looks_like(model)}, without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export"
+        )
     try:
         spec = ModelSpec.from_json(text)
         check_model(model, spec)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     return model, spec
+
+
+def read_graph(path: str | os.PathLike[str]) -> ir.Model:
+    """Reads any ONNX file; weights that lie in files beside it are taken in.
+
+    Raises:
+        ModelError: No such file, not ONNX, or a file with weights is missing or cut short.
+    """
+    data = _read_bytes(path)
+    try:
+        proto = onnx.ModelProto.FromString(data)
+        outside = _external_files(proto)
+        graph = None if outside else ir.from_proto(proto)
+    except Exception as error:  # protobuf, onnx and onnx_ir each raise their own kinds for damaged bytes
+        raise ModelError(
+            f"{path}: {len(data)} bytes that are not an ONNX model: give an ONNX file from rtpsp export"
+        ) from error
+    if graph is None:
+        graph = ir.from_proto(_with_weights(Path(path), proto, outside))
+    if not graph.graph.outputs:  # an empty or foreign file can parse as a model of nothing
+        raise ModelError(f"{path}: not an ONNX model with outputs: give an ONNX file from rtpsp export")
+    return graph
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"{path}: cannot be read ({reason}): give an ONNX file from rtpsp export") from error
+
+
+def _external_files(proto: onnx.ModelProto) -> list[str]:
+    """Names of the files that hold weights, as the model gives them."""
+    return sorted(
+        {
+            entry.value
+            for tensor in proto.graph.initializer
+            if tensor.data_location == onnx.TensorProto.EXTERNAL
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+    )
+
+
+def _with_weights(path: Path, proto: onnx.ModelProto, outside: Sequence[str]) -> onnx.ModelProto:
+    missing = [name for name in outside if not (path.parent / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{path}: its weights lie in {', '.join(missing)}, which is not there: put it beside the model, or save "
+            f"the model as one file"
+        )
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))  # refuses names that lead out of the folder
+    except Exception as error:  # onnx raises a dozen kinds, ValidationError and OSError among them
+        raise ModelError(
+            f"{path}: its weights in {', '.join(outside)} cannot be read ({error}): save the model as one file"
+        ) from error
+    return proto
+
+
+def _looks_like(model: ir.Model) -> str:
+    """What an ONNX file without a spec is, in words, as far as its inputs and outputs tell."""
+    inputs, outputs = model.graph.inputs, model.graph.outputs
+    told = (
+        f"inputs {', '.join(map(describe_value, inputs)) or 'none'}, outputs {', '.join(map(describe_value, outputs))}"
+    )
+    images = len(inputs) == 1 and inputs[0].shape is not None and len(inputs[0].shape) == 4
+    maps = outputs[0].shape is not None and len(outputs[0].shape) in (3, 4)
+    if images and maps:
+        return f"an ONNX model ({told})"
+    return f"an ONNX model that is no segmenter of images ({told})"
+
+
+def describe_value(value: ir.Value) -> str:
+    """An input or output as ``name FLOAT [1, 3, H, W]``; a question mark where nothing is said."""
+    sides = "?" if value.shape is None else ", ".join(map(str, value.shape))
+    return f"{value.name} {value.dtype.name if value.dtype else '?'} [{sides}]"
 
 
 def check_model(model: ir.Model, spec: ModelSpec) -> None:
@@ -108,18 +177,21 @@ def model_bytes(model: ir.Model) -> bytes:
 
 
 def model_digest(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file's bytes, in hex.
+    """sha256 of a model file's bytes, in hex, with those of the files that hold its weights, if there are any.
 
     Raises:
         ModelError: The file cannot be read.
     """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): give an ONNX file from rtpsp export") from error
+    data = _read_bytes(path)
+    digest = hashlib.sha256(data)
+    # The common case is told without a parse: a file that names no other file holds all its weights.
+    if b"location" in data:
+        try:
+            outside = _external_files(onnx.ModelProto.FromString(data))
+        except Exception as error:  # protobuf's kinds
+            raise ModelError(f"{path}: not an ONNX model: give an ONNX file from rtpsp export") from error
+        for name in outside:
+            digest.update(_read_bytes(Path(path).parent / name))
     return digest.hexdigest()
 
 

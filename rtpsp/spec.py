@@ -1,18 +1,19 @@
-"""What a model file knows of itself: the spec inside an ONNX file, and the header of an engine file.
+"""What a model knows of itself.
 
 The spec is written once, at export, and travels with the graph: in the ONNX file under the metadata key `SPEC_KEY`, in
-an engine file inside its header. Nothing else in rtpsp repeats an input size, a normalisation or a class name.
+an engine file inside its header (`rtpsp.header`). Nothing else in rtpsp repeats an input size, a normalisation or a
+class name.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, Literal, get_args
 
-from rtpsp.errors import EngineFileError, InputError, ModelError
+from rtpsp.errors import InputError, ModelError
 from rtpsp.labels import LabelSet
 
 SPEC_KEY = "rtpsp.spec"
@@ -21,12 +22,13 @@ SPEC_VERSION = 1
 Fit = Literal["stretch", "letterbox", "crop"]
 Resize = Literal["area", "bilinear"]
 Channels = Literal["rgb", "bgr"]
-Precision = Literal["fp32", "fp16", "int8"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_UINT8_CLASSES = 256  # beyond it a class map is int32: TensorRT has no uint16
+MAX_SIDE = 1 << 15  # a larger number in a file is damage, and would be taken for an order to reserve memory
+MAX_CLASSES = (1 << 16) - 1  # what a 16-bit PNG holds
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ModelSpec:
             if value not in get_args(allowed):
                 raise ModelError(f"spec: {name} is {value!r}, expected one of {', '.join(get_args(allowed))}")
         for name in ("name", "arch", "licence"):
-            if not isinstance(getattr(self, name), str):
+            if not is_text(getattr(self, name)):
                 raise ModelError(f"spec: {name} is {getattr(self, name)!r}, expected text")
         if not self.name.isprintable() or not set(self.name).isdisjoint("/\\") or not self.name:
             raise ModelError(
@@ -77,8 +79,10 @@ class ModelSpec:
             )
         for name in ("height", "width", "output_stride"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ModelError(f"spec: {name} is {value!r}, expected a whole number from 1")
+            if type(value) is not int or not 1 <= value <= MAX_SIDE:
+                raise ModelError(f"spec: {name} is {value!r:.40}, expected a whole number from 1 to {MAX_SIDE}")
+        if len(self.labels) > MAX_CLASSES:
+            raise ModelError(f"spec: {len(self.labels)} classes, expected {MAX_CLASSES} at most")
         finite = all(isfinite(value) for value in (*self.mean, *self.std))
         if len(self.mean) != 3 or len(self.std) != 3 or not finite or not all(value > 0 for value in self.std):
             raise ModelError(
@@ -120,12 +124,14 @@ class ModelSpec:
         try:
             given = {key: value for key, value in values.items() if key in known}
             given["labels"] = LabelSet.from_dict(given["labels"])
+            if not all(is_text(name) for name in (given["labels"].name, *given["labels"].names)):
+                raise ValueError("a class has a name that is no text")
             given["mean"] = tuple(float(value) for value in given["mean"])
             given["std"] = tuple(float(value) for value in given["std"])
             return cls(**given)
         except ModelError:
             raise
-        except (KeyError, TypeError, ValueError, OverflowError, InputError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, InputError) as error:
             raise ModelError(f"spec cannot be read ({error}): export the model again") from error
 
     @classmethod
@@ -137,55 +143,13 @@ class ModelSpec:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"spec is not JSON ({error}): export the model again") from error
         if not isinstance(values, dict):
             raise ModelError(f"spec is a {type(values).__name__}, expected an object: export the model again")
         return cls.from_dict(values)
 
 
-@dataclass(frozen=True)
-class EngineHeader:
-    """What an engine file says of its payload.
-
-    Attributes:
-        spec: The model's own spec.
-        backend: Name in the backend table, e.g. ``openvino``.
-        precision: What was asked for; what ran is told by an open engine.
-        model_digest: sha256 of the ONNX file that was lowered, in hex.
-        versions: Package versions at build time, ``rtpsp`` and the backend's among them.
-        calibration_digest: Digest of the calibration set, for INT8.
-        options: What the builder was told and chose beyond that, by name.
-    """
-
-    spec: ModelSpec
-    backend: str
-    precision: Precision
-    model_digest: str
-    versions: dict[str, str] = field(default_factory=dict)
-    calibration_digest: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {**asdict(self), "spec": self.spec.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EngineHeader:
-        """The inverse of `to_dict`.
-
-        Raises:
-            EngineFileError: A field is missing or of the wrong kind.
-        """
-        known = {f.name for f in fields(cls)}
-        try:
-            given = {key: value for key, value in values.items() if key in known}
-            header = cls(**{**given, "spec": ModelSpec.from_dict(given["spec"])})
-            for name, kind in (("backend", str), ("model_digest", str), ("versions", dict), ("options", dict)):
-                if not isinstance(getattr(header, name), kind):
-                    raise TypeError(f"{name} is {getattr(header, name)!r}")
-            if header.precision not in get_args(Precision):
-                raise TypeError(f"precision is {header.precision!r}, expected one of {', '.join(get_args(Precision))}")
-            return header
-        except (AttributeError, KeyError, TypeError, ModelError) as error:
-            raise EngineFileError(f"engine header cannot be read ({error}): build the engine again") from error
+def is_text(value: object) -> bool:
+    """Whether a value from a file is text that can be printed and written again: JSON can hold half characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+from hypothesis import settings
 
 from rtpsp.labels import CAMVID
 from rtpsp.onnx_file import save_model
 from rtpsp.spec import SPEC_KEY, Fit, ModelSpec
+
+# No deadline: machines are shared. On the build server a run is the same each time; elsewhere it looks for new cases.
+settings.register_profile("rtpsp", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("rtpsp")
 
 COLOUR_HEIGHT, COLOUR_WIDTH = 48, 64
 

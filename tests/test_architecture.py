@@ -15,6 +15,8 @@ PACKAGE = Path(rtpsp.__file__).parent
 HEAVY = ("torch", "onnx", "onnx_ir", "openvino", "onnxruntime", "cv2", "av", "numpy", "rich", "click")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 300
+LOUD = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "sys.stdout.write", "sys.stderr.write"}
+PROGRAMS = {"rtpsp.__main__", "rtpsp.doctor.child"}  # the second is what a probe's process runs
 
 ROOMS = ("model", "data", "graph", "engine", "stream", "sim", "zoo", "cli")
 MAY_IMPORT = {
@@ -28,7 +30,10 @@ MAY_IMPORT = {
 }
 """What a room may import beside itself and the modules below all rooms; modules above them may import any room."""
 
-LOW = {"arrays", "errors", "files", "fit", "labels", "onnx_file", "pooling", "runtimes", "spec", "timing"}
+LOW = {
+    "arrays", "errors", "files", "fit", "header", "labels", "label_sets", "machine", "onnx_file", "pooling", "runtimes",
+    "spec", "timing",
+}  # fmt: skip
 
 
 def name_of(path: Path) -> str:
@@ -111,6 +116,17 @@ def test_arrows_point_down(path: Path) -> None:
             assert room is not None
             below = imported == "rtpsp" or is_low(imported)
             assert below or other == room or other in MAY_IMPORT[room], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[name_of(path) for path in MODULES])
+def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
+    if room_of(name_of(path)) == "cli" or name_of(path) in PROGRAMS:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in LOUD, f"{path}:{node.lineno}"
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            assert not ast.unparse(node.exc).startswith(("SystemExit", "KeyboardInterrupt")), f"{path}:{node.lineno}"
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rtpsp import build
-from rtpsp.build import BuildOptions, build_engine, default_engine, engines_folder, to_engine_path, why_not
+from rtpsp.build import BuildOptions, build_engine, engine_name, engines_folder
 from rtpsp.engine import load_engine
 from rtpsp.engine.file import read_engine_file
-from rtpsp.errors import BoundNotMet, EngineFileError, ModelError, UsageError
+from rtpsp.errors import BoundNotMet, ModelError
 from rtpsp.labels import CAMVID
 
 
@@ -35,10 +35,11 @@ def test_an_engine_from_a_model(colour_model: Path, tmp_path: Path, backend: str
 def test_a_backend_that_computes_something_else_is_refused(
     colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rtpsp.engine.base import Answer
     from rtpsp.engine.openvino_backend import OpenVINOEngine
 
     right = OpenVINOEngine._finish
-    monkeypatch.setattr(OpenVINOEngine, "_finish", lambda self, work: right(self, work) // 2)
+    monkeypatch.setattr(OpenVINOEngine, "_finish", lambda self, work: Answer(right(self, work).class_map // 2))
     with pytest.raises(BoundNotMet, match="not to be trusted"):
         build_engine(colour_model, tmp_path / "x.engine")
     assert list(tmp_path.iterdir()) == []
@@ -56,35 +57,19 @@ def test_engines_are_named_after_what_they_are(
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "engines" / "README.md").touch()
     assert engines_folder() == tmp_path / "engines"
+    monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path / "mine"))
+    assert engines_folder() == tmp_path / "mine"
 
 
-def test_the_default_engine_is_built_once(
-    colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
-    caplog.set_level("INFO", "rtpsp")
-    first = default_engine()
-    assert "not there yet" in caplog.text
-    stamp = first.stat().st_mtime_ns
-    assert default_engine() == first and first.stat().st_mtime_ns == stamp, "it is reused"
-    first.write_bytes(first.read_bytes()[:-1])
-    caplog.clear()
-    default_engine()
-    assert [record.levelname for record in caplog.records if "cut short" in record.message] == ["WARNING"], "it is said"
-    assert "cut short" in caplog.text and first.stat().st_mtime_ns != stamp, "a damaged one is built again"
-    assert why_not(first, colour_model) is None
-    other = tmp_path / "other.onnx"
-    other.write_bytes(colour_model.read_bytes() + b"\x00" * 0)
-    assert why_not(first, other) is None, "the same bytes elsewhere are the same model"
-
-
-def test_what_is_not_an_engine(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"rtpsp build-engine model\.onnx"):
-        to_engine_path("model.onnx")
-    with pytest.raises(EngineFileError, match="build-engine"):
-        load_engine(to_engine_path(str(tmp_path / "none.engine")))
+def test_what_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text(json.dumps({"not": "onnx"}))
     with pytest.raises(ModelError, match="not an ONNX model"):
         build_engine(tmp_path / "text.onnx", tmp_path / "x.engine")
+
+
+def test_an_engine_with_confidence(colour_model: Path, tmp_path: Path) -> None:
+    built = build_engine(colour_model, tmp_path / "x.engine", BuildOptions(confidence=True))
+    assert built.header.options["confidence"] is True and "-confidence-" in engine_name(built.header)
+    with load_engine(built.path) as engine:
+        result = engine.infer(np.zeros((1, 48, 64, 3), np.uint8))
+    assert result.confidence is not None and result.confidence.shape == (1, 48, 64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -103,11 +104,55 @@ def test_a_spec_that_cannot_be_read_names_the_file(tmp_path: Path) -> None:
         load_model(tmp_path / "x.onnx")
 
 
-def test_refuses_weights_beside_the_file(tmp_path: Path) -> None:
+def test_weights_beside_the_file_are_taken_in(tmp_path: Path) -> None:
+    model, path = tiny(), tmp_path / "x.onnx"
+    model.metadata_props["rtpsp.spec"] = SPEC.to_json()
+    ir.save(model, path, external_data="x.data", size_threshold_bytes=0)
+    read, _ = load_model(path)
+    weight, expected = (graph.graph.initializers["weight"].const_value for graph in (read, tiny()))
+    assert weight is not None and expected is not None
+    np.testing.assert_array_equal(weight.numpy(), expected.numpy())
+    digest = model_digest(path)
+    data = bytearray((tmp_path / "x.data").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "x.data").write_bytes(data)
+    assert model_digest(path) != digest, "the weights are part of the model, wherever they lie"
+    save_model(load_model(path)[0], SPEC, tmp_path / "one.onnx")
+    (tmp_path / "x.data").unlink()
+    assert load_model(tmp_path / "one.onnx")[1] == SPEC
+    with pytest.raises(ModelError, match=r"x\.data, which is not there: put it beside the model"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("location", ["../x.data", "/etc/passwd"])
+def test_weights_outside_the_folder_are_refused(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (tmp_path / "x.data").write_bytes(bytes(1000))
     model = tiny()
     model.metadata_props["rtpsp.spec"] = SPEC.to_json()
-    ir.save(model, tmp_path / "x.onnx", external_data="x.data", size_threshold_bytes=0)
-    with pytest.raises(ModelError, match="lie outside the file"):
+    ir.save(model, folder / "x.onnx", external_data="x.data", size_threshold_bytes=0)
+    (folder / "x.onnx").write_bytes(_relocated((folder / "x.onnx").read_bytes(), location))
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(folder / "x.onnx")
+
+
+def _relocated(data: bytes, location: str) -> bytes:
+    proto = onnx.ModelProto.FromString(data)
+    for entry in proto.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = location
+    changed: bytes = proto.SerializeToString()
+    return changed
+
+
+def test_what_is_no_segmenter_is_told_by_its_ends(tmp_path: Path) -> None:
+    model = tiny()
+    model.graph.outputs[0].shape = ir.Shape((1, 1000))
+    (tmp_path / "x.onnx").write_bytes(model_bytes(model))
+    with pytest.raises(
+        ModelError, match=r"no segmenter of images \(inputs image FLOAT \[1, 3, 4, 6\].*FLOAT \[1, 1000\]"
+    ):
         load_model(tmp_path / "x.onnx")
 
 

@@ -5,10 +5,13 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtpsp.errors import EngineFileError, ModelError
+from rtpsp.errors import ModelError
 from rtpsp.labels import CAMVID, CITYSCAPES, LabelSet, distinct_palette
-from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.spec import ModelSpec
+from tests.strategies import json_values, specs
 
 PLAIN = ModelSpec("pspnet18-camvid", "pspnet18", 360, 480, CAMVID)
 UNUSUAL = ModelSpec(
@@ -24,15 +27,6 @@ UNUSUAL = ModelSpec(
     fit="letterbox",
     resize="bilinear",
     licence="CC BY-NC 4.0",
-)
-HEADER = EngineHeader(
-    spec=UNUSUAL,
-    backend="openvino",
-    precision="int8",
-    model_digest="ab" * 32,
-    versions={"rtpsp": "0.1", "openvino": "2026.1"},
-    calibration_digest="cd" * 32,
-    options={"split_head": True, "threads": 2},
 )
 
 
@@ -140,42 +134,30 @@ def test_text_that_is_no_spec(text: str, expected: str) -> None:
         ModelSpec.from_json(text)
 
 
-# --- the engine header -----------------------------------------------------------------------------------------------
+# --- any spec, any text ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("header", [HEADER, EngineHeader(PLAIN, "tensorrt", "fp16", "00" * 32)])
-def test_header_round_trip(header: EngineHeader) -> None:
-    assert EngineHeader.from_dict(json.loads(json.dumps(header.to_dict()))) == header
+@given(spec=specs())
+def test_any_spec_survives_its_file(spec: ModelSpec) -> None:
+    assert ModelSpec.from_json(spec.to_json()) == spec
 
 
-def test_header_passes_over_what_it_does_not_know() -> None:
-    assert EngineHeader.from_dict({**HEADER.to_dict(), "payload_bytes": 5}) == HEADER
+@given(text=st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_hostile_text_is_an_error_of_ours(text: str) -> None:
+    with pytest.raises(ModelError):
+        ModelSpec.from_json(text)
 
 
-@pytest.mark.parametrize("field", ["spec", "backend", "precision", "model_digest"])
-def test_header_without_a_field(field: str) -> None:
-    values = HEADER.to_dict()
-    del values[field]
-    with pytest.raises(EngineFileError, match=f"engine header cannot be read .*{field}.*build the engine again"):
-        EngineHeader.from_dict(values)
+@given(spec=specs(), field=st.sampled_from(sorted(PLAIN.to_dict())), value=json_values())
+def test_a_field_of_any_kind_is_read_or_refused(spec: ModelSpec, field: str, value: Any) -> None:
+    try:
+        read = ModelSpec.from_json(json.dumps({**spec.to_dict(), field: value}))
+    except ModelError:
+        return
+    assert ModelSpec.from_json(read.to_json()) == read
+    read.to_json().encode()  # what was read can be written
 
 
-@pytest.mark.parametrize("spec", [None, "pspnet18", 5, [], {}, {"version": 99}, spec_with(height=0)])
-def test_header_with_a_spec_that_is_none(spec: Any) -> None:
-    with pytest.raises(EngineFileError, match="engine header cannot be read"):
-        EngineHeader.from_dict({**HEADER.to_dict(), "spec": spec})
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("precision", "int3"), ("precision", ["fp16"]), ("versions", None), ("options", 5), ("backend", None)],
-)
-def test_header_with_a_wrong_field(field: str, value: Any) -> None:
-    with pytest.raises(EngineFileError, match=f"engine header cannot be read .*{field} is"):
-        EngineHeader.from_dict({**HEADER.to_dict(), field: value})
-
-
-def test_headers_do_not_share_their_defaults() -> None:
-    first, second = (EngineHeader(PLAIN, "tensorrt", "fp16", "00") for _ in range(2))
-    first.versions["rtpsp"] = "0.1"
-    assert second.versions == {}
+def test_a_text_that_is_nested_without_end() -> None:
+    with pytest.raises(ModelError, match="not JSON"):
+        ModelSpec.from_json("[" * 100_000)

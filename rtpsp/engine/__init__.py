@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
 from rtpsp.engine.base import Engine, EngineOptions
-from rtpsp.engine.file import read_engine_file
+from rtpsp.engine.compatibility import Verdict, installed_version, judge
+from rtpsp.engine.file import EngineFile, read_engine_file, rebuild
 from rtpsp.errors import EngineFileError, MissingError
-from rtpsp.spec import EngineHeader
+from rtpsp.header import EngineHeader
+
+_log = logging.getLogger(__name__)
 
 
 class _EngineFactory(Protocol):
@@ -49,7 +53,7 @@ def engine_class(name: str) -> _EngineFactory:
         MissingError: Its package is not installed.
     """
     if name not in BACKENDS:
-        raise EngineFileError(f"backend {name!r} is unknown, expected one of {', '.join(BACKENDS)}: upgrade rtpsp")
+        raise EngineFileError(f"{_unknown(name)}: upgrade rtpsp, or build the engine for one of them")
     backend = BACKENDS[name]
     try:
         module = importlib.import_module(f"rtpsp.engine.{backend.module}")
@@ -62,6 +66,19 @@ def engine_class(name: str) -> _EngineFactory:
     return cast(_EngineFactory, getattr(module, backend.engine))
 
 
+def judge_file(file: EngineFile) -> Verdict:
+    """What stands against running an engine file on this machine, its backend's package included."""
+    header = file.header
+    backend = BACKENDS.get(header.backend)
+    verdict = judge(header, backend.package if backend else header.backend)
+    if backend is None:
+        return Verdict((*verdict.refusals, _unknown(header.backend)), verdict.warnings)
+    if installed_version(backend.package) is None:
+        missing = f"it needs the package {backend.package}: pip install {backend.install}"
+        return Verdict((*verdict.refusals, missing), verdict.warnings)
+    return verdict
+
+
 def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engine:
     """Check an engine file and give its engine, not yet open: no device is touched before ``with``.
 
@@ -70,8 +87,20 @@ def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engin
         options: How it may use the machine.
 
     Raises:
-        EngineFileError: Missing, damaged, foreign, or made for another rtpsp.
+        EngineFileError: Missing, damaged, foreign, or built for another rtpsp or machine
+            (`rtpsp.engine.compatibility`).
         MissingError: The package of its backend is not installed.
     """
     file = read_engine_file(Path(path))
-    return engine_class(file.header.backend)(file.header, file.payload(), options)
+    header = file.header
+    backend = BACKENDS.get(header.backend)
+    verdict = judge(header, backend.package if backend else header.backend)
+    if verdict.refusals:
+        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {rebuild(header, Path(path))}")
+    for warning in verdict.warnings:
+        _log.warning("%s: %s", path, warning)
+    return engine_class(header.backend)(header, file.payload(), options)
+
+
+def _unknown(name: str) -> str:
+    return f"backend {name!r} is unknown to this rtpsp, expected one of {', '.join(BACKENDS)}"

@@ -3,16 +3,21 @@
     offset 0     magic, 8 bytes
     offset 8     format version, uint32 little-endian
     offset 12    length of the header in bytes, uint32 little-endian
-    offset 16    header, UTF-8 JSON: the fields of `EngineHeader`, payload_length, payload_sha256
-    next multiple of 4096: payload (lowered ONNX for CPU runtimes), to the end of the file
+    offset 16    sha256 of the header, 32 bytes
+    offset 48    header, UTF-8 JSON: the fields of `EngineHeader`, payload_length, payload_sha256
+                 zeros up to the next multiple of 4096
+    then         payload (lowered ONNX for CPU runtimes, a plan for TensorRT), to the end of the file
 
-A file is written beside its place and renamed, so that no reader ever sees half of one.
+A file is written beside its place and renamed, so that no reader ever sees half of one. A digest covers every byte that
+means something and the rest must be zero, so that no change of a file goes unseen. (A digest tells damage, not intent:
+who can write the file can write the digest.)
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +25,14 @@ from typing import Any, BinaryIO
 
 from rtpsp.errors import EngineFileError
 from rtpsp.files import write_atomically
-from rtpsp.spec import EngineHeader
+from rtpsp.header import EngineHeader
 
 MAGIC = b"RTPSPENG"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ALIGNMENT = 4096
 MAX_HEADER_BYTES = 1 << 24
-_PREFIX = struct.Struct("<8sII")
+_PREFIX = struct.Struct("<8sII32s")
+_VERSION_AT = len(MAGIC)
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,11 @@ class EngineFile:
                 file.seek(self.offset)
                 payload = file.read(self.length)
         except OSError as error:
-            raise EngineFileError(f"{self.path}: {error.strerror}; build the engine again") from error
+            raise EngineFileError(f"{self.path}: {error.strerror}: {rebuild(self.header, self.path)}") from error
         if hashlib.sha256(payload).hexdigest() != self.sha256:
             raise EngineFileError(
-                f"{self.path}: the payload's sha256 is not the header's: the file is damaged; build it again"
+                f"{self.path}: the payload is damaged, its sha256 is not the header's: "
+                f"{rebuild(self.header, self.path)}"
             )
         return payload
 
@@ -70,45 +77,64 @@ def read_engine_file(path: Path) -> EngineFile:
     """Read and check the header of an engine file.
 
     Raises:
-        EngineFileError: Not an engine file, cut short, or of a version that this rtpsp does not read.
+        EngineFileError: Not an engine file, cut short, damaged, or of a version that this rtpsp does not read.
     """
+    if path.exists() and not path.is_file():  # to open a pipe would wait for its other end
+        raise EngineFileError(f"{path} is not a file, an engine was expected: build one with 'rtpsp build-engine'")
     try:
         with path.open("rb") as file:
             values, end = _read_header(path, file)
+            offset = -(-end // ALIGNMENT) * ALIGNMENT
+            padding = file.read(offset - end)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise EngineFileError(f"{path}: {error.strerror}; build it with 'rtpsp build-engine -o {path}'") from error
-    header = EngineHeader.from_dict(values)
-    offset = -(-end // ALIGNMENT) * ALIGNMENT
-    length = values.get("payload_length")
-    size = path.stat().st_size
-    if not isinstance(length, int):
+        raise EngineFileError(f"{path}: {error.strerror}; build one with 'rtpsp build-engine -o {path}'") from error
+    try:
+        header = EngineHeader.from_dict(values)
+    except EngineFileError as error:
+        raise EngineFileError(f"{path}: {error}") from error
+    length, digest = values.get("payload_length"), values.get("payload_sha256")
+    if type(length) is not int or length < 0 or not isinstance(digest, str):
         raise EngineFileError(
-            f"{path}: payload_length is {length!r}, expected a number of bytes: build the engine again"
+            f"{path}: payload_length is {length!r:.40}, expected a number of bytes: {rebuild(header, path)}"
         )
     if size != offset + length:
-        raise EngineFileError(f"{path}: {size} bytes, the header promises {offset + length}: cut short; build it again")
-    return EngineFile(path, header, offset, length, str(values.get("payload_sha256")))
+        what = "cut short" if size < offset + length else "something was appended"
+        raise EngineFileError(
+            f"{path}: {size} bytes, the header promises {offset + length}: {what}; {rebuild(header, path)}"
+        )
+    if any(padding):
+        raise EngineFileError(f"{path}: {len(padding)} bytes behind the header are not zero: {rebuild(header, path)}")
+    return EngineFile(path, header, offset, length, digest)
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     prefix = file.read(_PREFIX.size)
-    if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
+    if not prefix.startswith(MAGIC):
         raise EngineFileError(
-            f"{path}: begins with {prefix[:8]!r}, not {MAGIC!r}: not an rtpsp engine; "
+            f"{path}: begins with {prefix[: len(MAGIC)]!r}, not {MAGIC!r}: not an rtpsp engine; "
             f"an ONNX model becomes one by 'rtpsp build-engine {path}'"
         )
-    _, version, length = _PREFIX.unpack(prefix)
-    if version != FORMAT_VERSION:
+    version = int.from_bytes(prefix[_VERSION_AT : _VERSION_AT + 4], "little")
+    if version != FORMAT_VERSION:  # before anything else of it is read: nothing but magic and version stays where it is
+        newer = "upgrade rtpsp, or build it again" if version > FORMAT_VERSION else "build it again"
+        raise EngineFileError(f"{path}: engine format {version}, this rtpsp reads {FORMAT_VERSION}: {newer}")
+    if len(prefix) < _PREFIX.size:
+        raise EngineFileError(f"{path}: {len(prefix)} bytes, cut short within the header: build the engine again")
+    length, digest = _PREFIX.unpack(prefix)[2:]
+    text = file.read(min(length, MAX_HEADER_BYTES))
+    if len(text) != length:
         raise EngineFileError(
-            f"{path}: engine format {version}, this rtpsp reads {FORMAT_VERSION}: upgrade rtpsp or build it again"
+            f"{path}: cut short, the header has {len(text)} of {length} bytes: build the engine again"
         )
-    text = file.read(length) if length <= MAX_HEADER_BYTES else b""
+    if hashlib.sha256(text).digest() != digest:
+        raise EngineFileError(f"{path}: the header is damaged, its sha256 is another: build the engine again")
     try:
         values = json.loads(text)
-    except ValueError as error:
-        raise EngineFileError(f"{path}: the header is damaged ({error}): build the engine again") from error
-    if len(text) != length or not isinstance(values, dict):
-        raise EngineFileError(f"{path}: the header is cut short: build the engine again")
+    except (ValueError, RecursionError) as error:
+        raise EngineFileError(f"{path}: the header is not JSON ({error}): build the engine again") from error
+    if not isinstance(values, dict):
+        raise EngineFileError(f"{path}: the header is a {type(values).__name__}, expected an object: build it again")
     return values, _PREFIX.size + length
 
 
@@ -124,6 +150,16 @@ def write_engine_file(path: Path, header: EngineHeader, payload: bytes) -> None:
         "payload_sha256": hashlib.sha256(payload).hexdigest(),
     }
     text = json.dumps(values).encode()
-    head = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text)) + text
+    head = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text), hashlib.sha256(text).digest()) + text
     padded = head.ljust(-(-len(head) // ALIGNMENT) * ALIGNMENT, b"\0")
-    write_atomically(path, padded, payload, hint="give a folder that can be written with -o", make_folder=True)
+    write_atomically(path, padded, payload, hint="name another file with -o", make_folder=True)
+
+
+def rebuild(header: EngineHeader, path: Path) -> str:
+    """What to do about an engine that does not serve: the command that builds it again from the same model."""
+    words = ["rtpsp build-engine", str(header.options.get("model", "MODEL.onnx"))]
+    if header.precision in ("fp32", "fp16", "int8"):
+        words.append(f"--{header.precision}")
+    if header.options.get("confidence"):
+        words.append("--confidence")
+    return f"build it again with '{' '.join(words)} --backend {header.backend} -o {path}'"

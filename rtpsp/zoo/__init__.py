@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from rtpsp.errors import UsageError
+from rtpsp.spec import ModelSpec
 
 DEFAULT = "pspnet18-camvid"
 NAMES = (DEFAULT,)
@@ -23,3 +24,12 @@ def model_path(name: str = DEFAULT) -> Path:
     if name not in NAMES:
         raise UsageError(f"no shipped model {name!r}: use one of {', '.join(NAMES)}, or give an ONNX file")
     return Path(str(resources.files(__name__) / f"{name}.onnx"))
+
+
+def model_spec(name: str = DEFAULT) -> ModelSpec:
+    """The spec of a shipped model, from the copy beside it: to read the model for it takes half a second.
+
+    Raises:
+        UsageError: No such model is shipped.
+    """
+    return ModelSpec.from_json(model_path(name).with_suffix(".json").read_text(encoding="utf-8"))

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rtpsp.engine import load_engine
-from rtpsp.engine.file import ALIGNMENT, read_engine_file, write_engine_file
+from rtpsp.engine.file import ALIGNMENT, FORMAT_VERSION, MAGIC, read_engine_file, rebuild, write_engine_file
 from rtpsp.errors import EngineFileError, OutputError
+from rtpsp.header import EngineHeader
 from rtpsp.labels import CAMVID
-from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.spec import ModelSpec
+from tests.strategies import headers
 
 SPEC = ModelSpec("tiny", "test", 12, 20, CAMVID, fit="letterbox", licence="research only")
 HEADER = EngineHeader(SPEC, "openvino", "fp16", "ab" * 32, {"rtpsp": "0.1.0"}, None, {"batch": 1})
@@ -42,19 +48,35 @@ def test_nothing_is_left_when_writing_fails(path: Path, monkeypatch: pytest.Monk
     assert read_engine_file(path).payload() == PAYLOAD, "the file that was there is whole"
 
 
+def with_header(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """A file whose header was written otherwise, with its digest: what a faulty writer could leave."""
+    length = int.from_bytes(data[12:16], "little")
+    text, payload = change(data[48 : 48 + length]), data[-len(PAYLOAD) :]
+    head = data[:12] + len(text).to_bytes(4, "little") + hashlib.sha256(text).digest() + text
+    return head.ljust(-(-len(head) // ALIGNMENT) * ALIGNMENT, b"\0") + payload
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda data: b"ELF" + data[3:], "not an rtpsp engine"),
         (lambda data: b"", "not an rtpsp engine"),
-        (lambda data: data[:8] + b"\x09" + data[9:], "engine format 9"),
-        (lambda data: data[:40], "header is damaged"),
-        (lambda data: data[:12] + b"\xff\xff\xff\xff" + data[16:], "header is damaged"),
-        (lambda data: data[:20] + b"\x00" + data[21:], "header"),
+        (lambda data: data[:8] + b"\x09" + data[9:], "engine format 9.*upgrade"),
+        (lambda data: data[:8] + b"\x01" + data[9:], "engine format 1, this rtpsp reads 2: build it again"),
+        (lambda data: data[:8], "engine format 0"),
+        (lambda data: data[:20], "cut short within the header"),
+        (lambda data: data[:60], r"cut short, the header has 12 of \d+ bytes"),
+        (lambda data: data[:12] + b"\xff\xff\xff\xff" + data[16:], "cut short, the header has"),
+        (lambda data: data[:60] + b"\x00" + data[61:], "header is damaged"),
+        (lambda data: data[:4000] + b"\x01" + data[4001:], "behind the header are not zero"),
         (lambda data: data[:-1], "cut short"),
-        (lambda data: data + b"x", "the header promises"),
+        (lambda data: data + b"x", "the header promises .* appended"),
         (lambda data: data[:-1] + b"x", "sha256"),
-        (lambda data: data.replace(b'"payload_length": 8448', b'"payload_length": null'), "payload_length is None"),
+        (lambda data: with_header(data, lambda text: b"[" * 9999), "header is not JSON"),
+        (lambda data: with_header(data, lambda text: b"[]"), "header is a list"),
+        (lambda data: with_header(data, lambda text: b"{}"), "header cannot be read"),
+        (lambda data: with_header(data, lambda text: text.replace(b": 8448", b": null")), "payload_length is None"),
+        (lambda data: with_header(data, lambda text: text.replace(b": 8448", b": -448")), "payload_length is -448"),
     ],
 )
 def test_damage_is_named(path: Path, change: object, says: str) -> None:
@@ -68,3 +90,52 @@ def test_damage_is_named(path: Path, change: object, says: str) -> None:
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(EngineFileError, match="rtpsp build-engine -o"):
         load_engine(tmp_path / "none.engine")
+
+
+def test_no_flipped_bit_goes_unseen(path: Path) -> None:
+    whole = path.read_bytes()
+    end = 48 + int.from_bytes(whole[12:16], "little")
+    places = [*range(end), end, ALIGNMENT - 1, *range(ALIGNMENT, len(whole), 97), len(whole) - 1]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(EngineFileError):
+            load_engine(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(head=st.sampled_from([b"", MAGIC, MAGIC + FORMAT_VERSION.to_bytes(4, "little")]), tail=st.binary(max_size=200))
+def test_hostile_bytes_are_an_error_of_ours(tmp_path: Path, head: bytes, tail: bytes) -> None:
+    path = tmp_path / "x.engine"
+    path.write_bytes(head + tail)
+    with pytest.raises(EngineFileError):
+        read_engine_file(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(header=headers(), payload=st.binary(max_size=5000))
+def test_any_engine_survives_its_file(tmp_path: Path, header: EngineHeader, payload: bytes) -> None:
+    path = tmp_path / "x.engine"
+    write_engine_file(path, header, payload)
+    file = read_engine_file(path)
+    assert (file.header, file.payload()) == (header, payload)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "zero"])
+def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.engine"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "zero":
+        path = Path("/dev/zero")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(EngineFileError):
+        load_engine(path)
+
+
+def test_the_command_that_mends_it_says_what_it_was(tmp_path: Path) -> None:
+    header = EngineHeader(SPEC, "onnxruntime", "fp32", "", options={"model": "my.onnx", "confidence": True})
+    told = rebuild(header, tmp_path / "x.engine")
+    assert f"'rtpsp build-engine my.onnx --fp32 --confidence --backend onnxruntime -o {tmp_path}/x.engine'" in told

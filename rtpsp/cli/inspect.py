@@ -1,0 +1,111 @@
+"""``rtpsp inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rtpsp.cli.console import stdout, write_json
+
+if TYPE_CHECKING:
+    from rtpsp.inspection import Inspection
+    from rtpsp.spec import ModelSpec
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Write everything here as JSON; - for standard output.",
+)
+def command(file: Path, json_path: Path | None) -> None:
+    """Tell what FILE is, an engine or an ONNX model: its spec, what it was built for, and whether it runs here.
+
+    Nothing of the file is run, so that one from elsewhere can be looked at safely. A file that does not serve here is
+    still told about; only one that cannot be read ends with 3.
+    """
+    from rtpsp.inspection import inspect
+
+    found = inspect(file)
+    if json_path and str(json_path) == "-":
+        stdout.print_json(data=found.to_dict())
+        return
+    _print(found)
+    if json_path:
+        write_json(json_path, found.to_dict())
+
+
+def _print(found: Inspection) -> None:
+    facts = found.facts
+    lines = [f"{found.path}: {_article(found.kind)}, {facts['bytes'] / 1e6:.1f} MB"]
+    lines += _engine_lines(facts) if found.kind == "engine" else _model_lines(facts)
+    if found.spec:
+        lines += _spec_lines(found.spec)
+    what = "runs here" if found.kind == "engine" else "can be built"
+    lines.append(f"{what:<13}{'yes' if found.serves else 'no: ' + '; '.join(found.why_not)}")
+    lines += [f"{'mind':<13}{warning}" for warning in found.warnings]
+    lines.append(f"{'next':<13}{found.advice}")
+    for line in lines:
+        stdout.print(line, markup=False, soft_wrap=True)
+
+
+def _engine_lines(facts: dict[str, Any]) -> list[str]:
+    built, payload = facts["built_for"], facts["payload"]
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    target = built["machine"] or "any machine"
+    if built["compute_capabilities"]:
+        capability = ", ".join(built["compute_capabilities"]) + (" or later" if built["or_later"] else "")
+        target = f"{built['gpu'] or 'an NVIDIA GPU'}, compute capability {capability}"
+        target += f", driver {built['driver']} or later" if built["driver"] else ""
+    else:
+        target = f"any CPU that {facts['backend']} runs on (built on {target})"
+    lines = [
+        f"backend      {facts['backend']} in {facts['precision']}, batch {facts['batch']}, "
+        f"{'with' if facts['confidence'] else 'without'} confidence",
+        f"built for    {target}",
+        f"built with   {versions or 'unknown'}",
+        f"built from   {facts['model'] or 'a model'}, sha256 {facts['model_digest'][:16] or 'unknown'}",
+        f"payload      {payload['kind']}, {payload['bytes'] / 1e6:.1f} MB, sha256 {payload['sha256'][:16]}",
+    ]
+    if facts["calibration_digest"]:
+        lines.append(f"calibration  sha256 {facts['calibration_digest'][:16]}")
+    return lines
+
+
+def _model_lines(facts: dict[str, Any]) -> list[str]:
+    operators = ", ".join(f"{count} {name}" for name, count in facts["operators"].items())
+    weights = ", ".join(f"{_millions(count)} in {name}" for name, count in facts["weights"].items())
+    return [
+        f"input        {'; '.join(facts['inputs']) or 'none'}",
+        f"output       {'; '.join(facts['outputs'])}",
+        f"graph        {facts['nodes']} nodes, opset {facts['opset']}: {operators}",
+        f"weights      {weights or 'none'}",
+        f"made by      {facts['producer'] or 'unknown'}; sha256 {facts['sha256'][:16]}",
+    ]
+
+
+def _spec_lines(spec: ModelSpec) -> list[str]:
+    lines = [
+        f"spec         {spec.name}: {spec.arch}, {spec.height}x{spec.width}, output stride {spec.output_stride}",
+        f"frames       {spec.fit}, {spec.resize}; {spec.channels}, mean {_three(spec.mean)}, std {_three(spec.std)}",
+        f"classes      {len(spec.labels)} ({spec.labels.name}): {', '.join(spec.labels.names)}",
+    ]
+    if spec.licence:
+        lines.append(f"licence      {spec.licence}")
+    return lines
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} million" if count >= 10_000 else str(count)
+
+
+def _three(values: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -1,0 +1,167 @@
+"""The engine that is there when nobody asked for another: the shipped model's, built once and then reused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rtpsp import zoo
+from rtpsp.build import (
+    ENGINES_VARIABLE,
+    BuildOptions,
+    Progress,
+    build_engine,
+    default_precision,
+    engine_name,
+    engines_folder,
+    package_versions,
+    to_header,
+)
+from rtpsp.engine import judge_file
+from rtpsp.engine.file import read_engine_file
+from rtpsp.errors import EngineFileError, OutputError, UsageError
+from rtpsp.files import check_writable
+from rtpsp.onnx_file import model_digest
+
+_log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_POLL_SECONDS = 0.2
+
+
+def default_engine(progress: Progress | None = None, *, confidence: bool = False) -> Path:
+    """The shipped model's engine in this machine's best CPU precision, built if it is not there or does not fit.
+
+    Processes that need it at the same time build it once: the others wait. Where the folder cannot be written, a
+    private folder among the system's temporary files serves.
+
+    Args:
+        progress: Called at each step when it has to be built.
+        confidence: The engine has to give a confidence.
+
+    Raises:
+        RtpspError: As `build_engine`.
+    """
+    model = zoo.model_path()
+    options = BuildOptions(precision=default_precision(), confidence=confidence)
+    name = engine_name(to_header(zoo.model_spec(), options))
+    path = engines_folder() / name
+    if why_not(path, model, options) is None:
+        return path
+    folder = _writable(path.parent)
+    path = folder / name
+    with _alone(folder):
+        reason = why_not(path, model, options)  # another process may have built it while we waited
+        if reason is None:
+            return path
+        # The first build is expected; that one which was there does not do any more is not.
+        _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
+        return build_engine(model, path, options, progress).path
+
+
+def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
+    """Why an engine file cannot stand for a model file built with these options; None when it can."""
+    if not path.exists():
+        return "it is not there yet"
+    try:
+        file = read_engine_file(path)
+        file.payload()
+    except EngineFileError as error:
+        return str(error)
+    header = file.header
+    if header.model_digest != model_digest(model):
+        return "it was built from another version of the model"
+    wanted = to_header(header.spec, options)
+    if (header.backend, header.precision) != (wanted.backend, wanted.precision):
+        return f"it is one for {header.backend} in {header.precision}"
+    if header.options.get("confidence", False) != options.confidence:
+        return f"it gives {'no' if options.confidence else 'a'} confidence"
+    ours = package_versions(header.backend)["rtpsp"]
+    if header.versions.get("rtpsp") != ours:
+        return f"it was built by rtpsp {header.versions.get('rtpsp')}, this is {ours}"
+    return next(iter(judge_file(file).refusals), None)
+
+
+def to_engine_path(given: str | None, progress: Progress | None = None, *, confidence: bool = False) -> Path:
+    """What a person may give where an engine is wanted: nothing, or an engine file.
+
+    Raises:
+        UsageError: An ONNX file was given.
+        EngineFileError: No such file.
+    """
+    if given is None:
+        return default_engine(progress, confidence=confidence)
+    path = Path(given).expanduser()
+    if path.suffix == ".onnx":
+        raise UsageError(f"{given} is a model, an engine was expected: make one with 'rtpsp build-engine {given}'")
+    return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the operating system lets go of when a process dies."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.warning("another rtpsp is building in %s: waiting for it", folder)
+        lock.acquire(poll_interval=_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, or a stand-in where nothing can be written into it.
+
+    Raises:
+        OutputError: The stand-in cannot be used either.
+    """
+    reason = _why_not_writable(folder)
+    if reason is None:
+        return folder
+    if os.environ.get(ENGINES_VARIABLE):  # who names a folder wants it there
+        raise OutputError(f"{folder}: cannot be written ({reason}): let {ENGINES_VARIABLE} name another folder")
+    stand_in = Path(tempfile.gettempdir()) / f"rtpsp-{_user()}" / "engines"
+    try:
+        _make_private(stand_in.parent)
+        stand_in.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({reason}), nor can {stand_in} ({error.strerror or error}): let "
+            f"{ENGINES_VARIABLE} name a folder for engines"
+        ) from error
+    _log.warning(
+        "%s cannot be written (%s): the engine is kept in %s; set %s to choose a folder",
+        folder, reason, stand_in, ENGINES_VARIABLE,
+    )  # fmt: skip
+    return stand_in
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    try:
+        check_writable(folder / _LOCK, hint="")
+    except OutputError as error:
+        cause = error.__cause__
+        return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
+    return None
+
+
+def _make_private(folder: Path) -> None:
+    """Makes a folder that nobody else can write into: whoever can swap an engine decides what this process shows."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    foreign = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
+    if foreign or not folder.is_dir() or folder.is_symlink():
+        raise PermissionError(13, f"{folder} belongs to somebody else")
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else "user"

@@ -1,0 +1,164 @@
+"""What a file is, what it was built for, and whether it serves here; told without running anything of it.
+
+A TensorRT plan can hold code of its builder's, and a runtime that loads it may run that. So nothing is handed to a
+runtime: an engine is judged by its header (`rtpsp.engine.compatibility`) and its digest, a model by its graph.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rtpsp.engine import judge_file
+from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file, rebuild
+from rtpsp.errors import EngineFileError, InputError, ModelError
+from rtpsp.spec import SPEC_KEY, ModelSpec
+
+Kind = Literal["engine", "model", "lowered model", "foreign model"]
+
+_OPERATORS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a file.
+
+    Attributes:
+        path: The file.
+        kind: An engine, a model with a spec, a graph that is lowered already, or an ONNX file without a spec.
+        facts: What it says of itself, by name, as plain JSON values; sizes in bytes.
+        spec: The model's own spec, None for a foreign model.
+        serves: Whether it does its work here: an engine runs, a model can be built.
+        why_not: Why it does not, each a clause.
+        warnings: What a person should know although it serves.
+        advice: What to do next.
+    """
+
+    path: Path
+    kind: Kind
+    facts: dict[str, Any]
+    spec: ModelSpec | None
+    serves: bool
+    why_not: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "file": self.path.name,
+            "kind": self.kind,
+            **self.facts,
+            "spec": self.spec.to_dict() if self.spec else None,
+            "serves": self.serves,
+            "why_not": list(self.why_not),
+            "warnings": list(self.warnings),
+            "advice": self.advice,
+        }
+
+
+def inspect(path: Path) -> Inspection:
+    """Look into an engine or an ONNX file.
+
+    Raises:
+        EngineFileError: An engine that is damaged, cut short or of another format.
+        ModelError: Not an ONNX model, or one whose weights are missing.
+        InputError: Neither, e.g. a folder.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file: give an engine or an ONNX model")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason}): give an engine or an ONNX model") from error
+    if head == MAGIC or path.suffix == ".engine":
+        return _inspect_engine(read_engine_file(path))
+    return _inspect_model(path)
+
+
+def _inspect_engine(file: EngineFile) -> Inspection:
+    header = file.header
+    verdict = judge_file(file)
+    why_not = verdict.refusals
+    try:
+        file.payload()
+        damage: tuple[str, ...] = ()
+    except EngineFileError:
+        damage = ("its payload is damaged: the sha256 is not the header's",)
+    target = header.target
+    plan = target.needs_gpu
+    warnings = list(verdict.warnings)
+    if plan:
+        warnings.append(
+            "its payload is a plan, which can run code when it is loaded: use it only if you trust its maker"
+        )
+    serves = not (why_not or damage)
+    facts = {
+        "bytes": file.path.stat().st_size,
+        "backend": header.backend,
+        "precision": header.precision,
+        "batch": header.options.get("batch", 1),
+        "confidence": bool(header.options.get("confidence", False)),
+        "model": header.options.get("model", ""),
+        "model_digest": header.model_digest,
+        "calibration_digest": header.calibration_digest,
+        "versions": header.versions,
+        "built_for": {
+            "machine": target.machine,
+            "gpu": target.gpu,
+            "compute_capabilities": list(target.compute_capabilities),
+            "or_later": target.or_later,
+            "driver": target.driver,
+            "version_compatible": target.version_compatible,
+        },
+        "payload": {"kind": "plan" if plan else "ONNX", "bytes": file.length, "sha256": file.sha256},
+    }
+    advice = f"rtpsp run --camera --engine {file.path}" if serves else rebuild(header, file.path)
+    return Inspection(file.path, "engine", facts, header.spec, serves, (*why_not, *damage), tuple(warnings), advice)
+
+
+def _inspect_model(path: Path) -> Inspection:
+    import numpy as np
+
+    from rtpsp.onnx_file import check_model, describe_value, model_digest, read_graph
+
+    graph = read_graph(path)
+    weights = [value.const_value for value in graph.graph.initializers.values() if value.const_value is not None]
+    formats = Counter[str]()
+    for tensor in weights:
+        formats[tensor.dtype.name] += int(np.prod(tensor.shape.numpy(), dtype=np.int64))
+    operators = Counter(node.op_type for node in graph.graph)
+    shown = dict(operators.most_common(_OPERATORS_SHOWN))
+    facts = {
+        "bytes": path.stat().st_size,
+        "opset": graph.opset_imports.get("", 0),
+        "ir_version": graph.ir_version,
+        "producer": " ".join(filter(None, (graph.producer_name, graph.producer_version))),
+        "inputs": [describe_value(value) for value in graph.graph.inputs],
+        "outputs": [describe_value(value) for value in graph.graph.outputs],
+        "nodes": sum(operators.values()),
+        "operators": shown
+        | ({"others": sum(operators.values()) - sum(shown.values())} if len(operators) > len(shown) else {}),
+        "weights": dict(formats.most_common()),
+        "sha256": model_digest(path),
+    }
+    text = graph.metadata_props.get(SPEC_KEY)
+    lowered = [value.name for value in graph.graph.inputs] == ["frames"]
+    if text is None:
+        why = (f"it has no spec (metadata {SPEC_KEY!r}), so that size, classes and normalisation are unknown",)
+        kind: Kind = "lowered model" if lowered else "foreign model"
+        return Inspection(path, kind, facts, None, False, why, (), "make the file with 'rtpsp export'")
+    try:
+        spec = ModelSpec.from_json(text)
+    except ModelError as error:
+        return Inspection(path, "foreign model", facts, None, False, (str(error),), (), "export the model again")
+    try:
+        check_model(graph, spec)
+    except ModelError as error:
+        kind = "lowered model" if lowered else "model"
+        return Inspection(path, kind, facts, spec, False, (str(error),), (), "export the model again")
+    return Inspection(path, "model", facts, spec, True, (), (), f"rtpsp build-engine {path}")

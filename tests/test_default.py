@@ -1,0 +1,179 @@
+"""The engine that nobody asked for by name: built once, reused, rebuilt with a reason, by one process at a time."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from rtpsp import build, default
+from rtpsp.build import BuildOptions
+from rtpsp.default import default_engine, to_engine_path, why_not
+from rtpsp.engine import load_engine
+from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file
+from rtpsp.errors import EngineFileError, OutputError, UsageError
+from rtpsp.onnx_file import load_model
+
+
+@pytest.fixture(autouse=True)
+def shipped(colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small model in the place of the shipped one, engines in a folder of this test."""
+    monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
+    monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: load_model(colour_model)[1])
+    monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path / "engines"))
+    return colour_model
+
+
+def program(shipped: Path, *lines: str) -> list[str]:
+    """A process that sees the same shipped model."""
+    prelude = (
+        "import logging, sys, time",
+        "from pathlib import Path",
+        "from rtpsp import default, zoo",
+        "from rtpsp.onnx_file import load_model",
+        "logging.basicConfig(level='INFO', format='%(message)s')",
+        f"zoo.model_path = lambda: Path({str(shipped)!r})",
+        "zoo.model_spec = lambda: load_model(zoo.model_path())[1]",
+    )
+    return [sys.executable, "-c", "\n".join((*prelude, *lines))]
+
+
+def options() -> BuildOptions:
+    return BuildOptions(precision=build.default_precision())
+
+
+def test_it_is_built_once(shipped: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "rtpsp")
+    steps: list[str] = []
+    first = default_engine(lambda step, done, total: steps.append(step))
+    assert "not there yet" in caplog.text and steps[-1] == "done"
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == [], "the first build is no news"
+    stamp = first.stat().st_mtime_ns
+    steps.clear()
+    assert default_engine(lambda step, done, total: steps.append(step)) == first
+    assert first.stat().st_mtime_ns == stamp and steps == [], "it is reused"
+    assert why_not(first, shipped, options()) is None
+    with_confidence = default_engine(confidence=True)
+    assert with_confidence != first and read_engine_file(with_confidence).header.options["confidence"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda data: data[:-1], "cut short"),
+        (lambda data: data[:-1] + b"x", "payload is damaged"),
+        (lambda data: MAGIC + bytes([FORMAT_VERSION - 1]) + data[len(MAGIC) + 1 :], "engine format 1"),
+    ],
+)
+def test_a_rebuild_says_why(damage: object, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert callable(damage)
+    path = default_engine()
+    path.write_bytes(damage(path.read_bytes()))
+    default_engine()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1 and says in told[0] and "\n" not in told[0]
+    assert read_engine_file(path).payload()
+
+
+def test_what_does_not_fit_is_named(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = default_engine()
+    wanted = options()
+    assert "gives no confidence" in str(why_not(path, shipped, BuildOptions(wanted.precision, confidence=True)))
+    assert "is one for openvino" in str(why_not(path, shipped, BuildOptions(wanted.precision, "onnxruntime")))
+    other = tmp_path / "other.onnx"
+    other.write_bytes(shipped.read_bytes())
+    assert why_not(path, other, wanted) is None, "the same bytes elsewhere are the same model"
+    other.write_bytes(shipped.read_bytes() + b"\x12\x00")  # an empty producer name
+    assert "another version of the model" in str(why_not(path, other, wanted))
+    monkeypatch.setattr(default, "package_versions", lambda backend: {"rtpsp": "99.0"})
+    assert "was built by rtpsp" in str(why_not(path, shipped, wanted))
+
+
+def test_two_at_once_build_it_once(tmp_path: Path, shipped: Path) -> None:
+    slow = program(
+        shipped,
+        "right = default.build_engine",
+        "def slow(*args): print('BUILDS', file=sys.stderr); time.sleep(1.0); return right(*args)",
+        "default.build_engine = slow",
+        "print(default.default_engine())",
+    )
+    both = [subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert told[0][0] == told[1][0], "both use one engine"
+    assert sum("BUILDS" in err for _, err in told) == 1, told
+    assert {entry.name for entry in (tmp_path / "engines").iterdir()} == {".lock", Path(told[0][0].strip()).name}
+
+
+def test_one_that_is_killed_while_it_builds_does_not_stop_the_next(shipped: Path) -> None:
+    stuck = program(
+        shipped,
+        "def stuck(*args): print('BUILDS', flush=True); time.sleep(600)",
+        "default.build_engine = stuck",
+        "default.default_engine()",
+    )
+    process = subprocess.Popen(stuck, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "BUILDS\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert default_engine().exists()
+
+
+def as_nobody(folder: Path) -> None:
+    """Nothing can be written there, for root neither: the folder's parent is a file."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("in the way")
+
+
+def test_a_cache_that_cannot_be_written_has_a_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("RTPSP_ENGINES")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    as_nobody(tmp_path / "cache" / "rtpsp")
+    path = default_engine()
+    assert path.parent.parent.parent == tmp_path and path.parent.parent.stat().st_mode & 0o777 == 0o700
+    assert "cannot be written (" in caplog.text and "set RTPSP_ENGINES" in caplog.text
+    stamp = path.stat().st_mtime_ns
+    assert default_engine() == path and path.stat().st_mtime_ns == stamp, "the stand-in is reused"
+    path.parent.parent.chmod(0o777)
+    with pytest.raises(OutputError, match="RTPSP_ENGINES"):
+        default_engine()
+
+
+def test_a_named_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    as_nobody(tmp_path / "engines")
+    with pytest.raises(OutputError, match="RTPSP_ENGINES name another folder"):
+        default_engine()
+
+
+def test_an_engine_that_fits_is_used_from_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = default_engine()
+    monkeypatch.setattr(default, "_why_not_writable", lambda folder: "Read-only file system")
+    assert default_engine() == path
+
+
+def test_waiting_for_another_can_be_stopped(tmp_path: Path, shipped: Path) -> None:
+    (tmp_path / "engines").mkdir()
+    with FileLock(tmp_path / "engines" / ".lock"):
+        waiting = program(shipped, "default.default_engine()")
+        process = subprocess.Popen(waiting, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None and "waiting for it" in process.stderr.readline()
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+
+
+def test_what_is_not_an_engine(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"rtpsp build-engine model\.onnx"):
+        to_engine_path("model.onnx")
+    with pytest.raises(EngineFileError, match="build-engine"):
+        load_engine(to_engine_path(str(tmp_path / "none.engine")))

@@ -1,0 +1,102 @@
+"""What ``rtpsp inspect`` tells of engines and models, good and bad, without running them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from rtpsp.cli.inspect import command
+from rtpsp.engine.file import read_engine_file, write_engine_file
+from rtpsp.errors import EngineFileError, InputError, ModelError
+from rtpsp.header import Target
+from rtpsp.inspection import inspect
+
+
+def test_an_engine_that_runs_here(colour_engine: Path) -> None:
+    found = inspect(colour_engine)
+    assert (found.kind, found.serves, found.why_not) == ("engine", True, ())
+    assert found.spec is not None and found.spec.name == "colours"
+    assert found.facts["model"] == "colours.onnx" and found.facts["payload"]["kind"] == "ONNX"
+    assert f"--engine {colour_engine}" in found.advice
+    assert json.loads(json.dumps(found.to_dict()))["spec"]["height"] == 48
+
+
+def test_nothing_of_the_file_is_run(colour_engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*args: object) -> None:
+        raise AssertionError("a runtime was asked")
+
+    monkeypatch.setattr("rtpsp.engine.engine_class", load)
+    monkeypatch.setattr("rtpsp.engine.openvino_backend.OpenVINOEngine._open", load)
+    assert inspect(colour_engine).serves
+
+
+def test_a_plan_for_a_gpu(colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: ())
+    header = read_engine_file(colour_engine).header
+    target = Target("x86_64", "NVIDIA H200", ("9.0",), driver="580.65")
+    path = tmp_path / "plan.engine"
+    write_engine_file(path, replace(header, backend="tensorrt", precision="fp16", target=target), b"plan")
+    found = inspect(path)
+    assert not found.serves and "no NVIDIA GPU" in found.why_not[0]
+    assert any("can run code" in warning for warning in found.warnings)
+    assert found.facts["built_for"]["compute_capabilities"] == ["9.0"]
+    assert "rtpsp build-engine colours.onnx --fp16 --backend tensorrt" in found.advice
+    told = CliRunner().invoke(command, [str(path)])
+    assert told.exit_code == 0 and "runs here    no: it was built for NVIDIA H200" in told.stdout
+
+
+def test_a_damaged_payload_is_told_with_its_header(colour_engine: Path, tmp_path: Path) -> None:
+    data = bytearray(colour_engine.read_bytes())
+    data[-1] ^= 1
+    path = tmp_path / "x.engine"
+    path.write_bytes(data)
+    found = inspect(path)
+    assert not found.serves and "damaged" in found.why_not[0] and found.spec is not None
+
+
+def test_a_model(colour_model: Path, tmp_path: Path) -> None:
+    found = inspect(colour_model)
+    assert (found.kind, found.serves) == ("model", True)
+    assert found.facts["inputs"] == ["image FLOAT [1, 3, 48, 64]"] and found.facts["operators"] == {"Conv": 1}
+    assert found.facts["weights"] == {"FLOAT": 44}
+    report = tmp_path / "deep" / "x.json"
+    told = CliRunner().invoke(command, [str(colour_model), "--json", str(report)])
+    assert told.exit_code == 0 and "can be built yes" in told.stdout and "Bicyclist" in told.stdout
+    expected = json.loads(json.dumps(found.to_dict()))
+    assert json.loads(report.read_text()) == expected
+    alone = CliRunner().invoke(command, [str(colour_model), "--json", "-"])
+    assert json.loads(alone.stdout) == expected, "nothing but JSON on standard output"
+
+
+def test_a_lowered_model(colour_engine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lowered.onnx"
+    path.write_bytes(read_engine_file(colour_engine).payload())
+    found = inspect(path)
+    assert found.kind == "lowered model" and not found.serves and "lowered already" in found.why_not[0]
+
+
+def test_a_model_without_a_spec(colour_model: Path, tmp_path: Path) -> None:
+    proto = onnx.load(colour_model)
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "x.onnx")
+    found = inspect(tmp_path / "x.onnx")
+    assert found.kind == "foreign model" and found.spec is None and "no spec" in found.why_not[0]
+    assert found.facts["outputs"] == ["logits FLOAT [1, 11, 48, 64]"]
+
+
+def test_what_is_neither(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "text.engine").write_text("hello")
+    for name, kind, says in (
+        ("text.onnx", ModelError, "not an ONNX model"),
+        ("text.engine", EngineFileError, "not an rtpsp engine"),
+        ("none.onnx", InputError, "No such file"),
+        (".", InputError, "is not a file"),
+    ):
+        with pytest.raises(kind, match=says):
+            inspect(tmp_path / name)
