@@ -1,0 +1,227 @@
+"""What is tried in a child process; each gives plain JSON values, and raises what stops it."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZE = (48, 64)
+FRAMES = 5
+MAX_ERROR = 24
+"""Grey levels that a flat colour may come back wrong by; x264 and 8-bit YUV cost three or four."""
+
+DECODERS = {"H.264": "h264", "HEVC": "hevc", "AV1": "libdav1d", "VP9": "vp9", "MJPEG": "mjpeg"}
+"""AV1 by libdav1d: FFmpeg's own decoder of it needs a GPU."""
+ENCODERS = {"H.264": "libx264"}
+HARDWARE_ENCODERS = ("h264_nvenc", "h264_vaapi", "h264_qsv", "h264_amf", "h264_videotoolbox")
+PROTOCOLS = ("rtsp", "http", "https", "tls", "rtmp", "srt", "udp")
+DEMUXERS = ("rtsp", "hls", "dash", "sdp", "mpjpeg")
+
+
+def openvino() -> dict[str, Any]:
+    """Compile and run a convolution on the CPU; tell the version and the half-precision format."""
+    from rtpsp.engine.openvino_backend import half_format
+    from rtpsp.runtimes import import_openvino
+
+    ov = import_openvino()
+    core = ov.Core()
+    compiled = core.compile_model(core.read_model(_model()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    _check(compiled(_ones())[0])
+    return {
+        "version": ov.__version__.split("-")[0],
+        "half": half_format(core),
+        "capabilities": [str(name) for name in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")],
+        "devices": list(core.available_devices),
+    }
+
+
+def onnxruntime() -> dict[str, Any]:
+    """Run a convolution on the CPU; tell the version."""
+    from rtpsp.runtimes import import_onnxruntime
+
+    ort = import_onnxruntime()
+    session = ort.InferenceSession(_model(), providers=["CPUExecutionProvider"])
+    _check(session.run(None, {"image": _ones()})[0])
+    return {"version": ort.__version__, "providers": list(ort.get_available_providers())}
+
+
+def load(module: str) -> dict[str, Any]:
+    """Import a module; tell its version."""
+    return {"version": str(getattr(importlib.import_module(module), "__version__", "")) or None}
+
+
+def gpus() -> dict[str, Any]:
+    """Ask NVIDIA's driver."""
+    from rtpsp import machine
+
+    return {"gpus": [asdict(gpu) for gpu in machine.gpus()], "why_none": machine.why_no_gpu()}
+
+
+def default_engine() -> dict[str, Any]:
+    """Look for the shipped model and for engines of it that this machine can run; nothing is built."""
+    from rtpsp import build, zoo
+    from rtpsp.engine import judge_file
+    from rtpsp.engine.file import read_engine_file
+    from rtpsp.errors import RtpspError
+
+    engines: dict[str, str | None] = {}
+    for path in sorted(build.engines_folder().glob(f"{zoo.DEFAULT}-*.engine")):
+        try:
+            refusals = judge_file(read_engine_file(path)).refusals
+            engines[path.name] = "; ".join(refusals) or None
+        except RtpspError as error:
+            engines[path.name] = str(error).removeprefix(f"{path}: ")
+    return {
+        "model": zoo.DEFAULT if zoo.model_path().is_file() else None,
+        "engines": engines,
+    }
+
+
+def opencv() -> dict[str, Any]:
+    """Version, window system and camera interfaces of OpenCV."""
+    import cv2
+
+    lines = dict(
+        (line.partition(":")[0].strip(), line.partition(":")[2].strip())
+        for line in cv2.getBuildInformation().splitlines()
+        if ":" in line
+    )
+    return {
+        "version": cv2.__version__,
+        "windows": None if lines.get("GUI", "NONE") == "NONE" else lines["GUI"],
+        "cameras": [cv2.videoio_registry.getBackendName(found) for found in cv2.videoio_registry.getCameraBackends()],
+    }
+
+
+def video() -> dict[str, Any]:
+    """Record and read back a few frames as a run does; tell what FFmpeg can do beside that."""
+    import cv2  # noqa: F401, I001  # before av, as everywhere
+    import av
+
+    with tempfile.TemporaryDirectory() as folder:
+        _round_trip(Path(folder) / "probe.mp4")
+    return {
+        "pyav": av.__version__,
+        "ffmpeg": getattr(av, "ffmpeg_version_info", None),
+        "libraries": {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()},
+        "decoders": {title: _has_codec(name, "r") for title, name in DECODERS.items()},
+        "encoders": {title: _has_codec(name, "w") for title, name in ENCODERS.items()},
+        "hardware_encoders": {name: _why_not_encode(name) for name in HARDWARE_ENCODERS if _has_codec(name, "w")},
+        "protocols": [name for name in PROTOCOLS if _has_protocol(name)],
+        "demuxers": [name for name in DEMUXERS if name in av.formats_available],
+    }
+
+
+def display() -> str | None:
+    """Why no window can be opened, None if one can."""
+    from rtpsp.stream.display import why_no_display
+
+    return why_no_display()
+
+
+def cameras() -> dict[str, Any]:
+    """The cameras that are there, not started; or why they cannot be listed."""
+    from rtpsp.stream.cameras import list_cameras, why_no_list
+
+    return {"cameras": [asdict(found) for found in list_cameras()], "why_no_list": why_no_list()}
+
+
+def camera(uri: str) -> str | None:
+    """Why a camera delivers no frame, None if it does."""
+    from rtpsp.stream.cameras import why_no_frame
+
+    return why_no_frame(uri)
+
+
+def _model() -> bytes:
+    """A 1x1 convolution that adds up three channels."""
+    import onnx_ir as ir
+
+    from rtpsp.onnx_file import model_bytes
+
+    kind = ir.TensorType(ir.DataType.FLOAT)
+    image = ir.Value(name="image", shape=ir.Shape((1, 3, *SIZE)), type=kind)
+    weights = ir.Value(name="w", const_value=ir.tensor(np.ones((1, 3, 1, 1), np.float32), name="w"))
+    conv = ir.node("Conv", [image, weights])
+    conv.outputs[0].name, conv.outputs[0].shape, conv.outputs[0].type = "sum", ir.Shape((1, 1, *SIZE)), kind
+    graph = ir.Graph([image], conv.outputs, nodes=[conv], initializers=[weights], opset_imports={"": 19}, name="probe")
+    return model_bytes(ir.Model(graph, ir_version=9))
+
+
+def _ones() -> np.ndarray[Any, Any]:
+    return np.ones((1, 3, *SIZE), np.float32)
+
+
+def _check(answer: np.ndarray[Any, Any]) -> None:
+    if answer.shape != (1, 1, *SIZE) or not np.allclose(answer, 3):
+        raise ArithmeticError(f"1 + 1 + 1 came out as {float(answer.flat[0]):g}")
+
+
+def _round_trip(path: Path) -> None:
+    from rtpsp.labels import CAMVID
+    from rtpsp.spec import ModelSpec
+    from rtpsp.stream.frame import Frame, Rendered, Stamps
+    from rtpsp.stream.recording import VideoFile
+    from rtpsp.stream.source import SourceInfo, SourceOptions, open_source
+
+    picture = np.empty((*SIZE, 3), np.uint8)
+    picture[:, : SIZE[1] // 2], picture[:, SIZE[1] // 2 :] = (200, 60, 40), (30, 160, 220)
+    with VideoFile(path) as sink:
+        sink.open(SourceInfo("probe", "sim", *SIZE, fps=10.0), ModelSpec("probe", "probe", *SIZE, CAMVID))
+        for index in range(FRAMES):
+            frame = Frame(index, index / 10, 0.0, *SIZE, lambda out: picture)
+            sink.write(Rendered(frame, {sink.view or "overlay": picture}, picture[..., 0], Stamps(0.0)))
+    read = 0
+    with open_source(str(path), SourceOptions()) as source:
+        while (frame_back := source.read()) is not None:
+            wrong = np.abs(frame_back.to_bgr(None).astype(int) - picture)[:, [8, -8]].max()
+            if wrong > MAX_ERROR:
+                raise ArithmeticError(f"a colour came back wrong by {wrong} of 255 levels")
+            read += 1
+    if read != FRAMES:
+        raise EOFError(f"{FRAMES} frames were recorded, {read} came back")
+
+
+def _has_codec(name: str, mode: Any) -> bool:
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(name, mode)
+    except UnknownCodecError:
+        return False
+    return True
+
+
+def _why_not_encode(name: str) -> str | None:
+    """Try a hardware encoder; most are compiled in and find no hardware."""
+    from fractions import Fraction
+
+    import av
+
+    context: Any = av.CodecContext.create(name, "w")
+    context.width, context.height, context.time_base = 256, 256, Fraction(1, 30)
+    context.pix_fmt = context.codec.video_formats[0].name if context.codec.video_formats else "yuv420p"
+    try:
+        context.open()
+    except (av.FFmpegError, OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _has_protocol(name: str) -> bool:
+    """FFmpeg looks a protocol up before it asks whether it is allowed; with none allowed nothing is sent."""
+    import av
+
+    try:
+        av.open(f"{name}://127.0.0.1:9/", options={"protocol_whitelist": "none"}).close()
+    except av.error.ProtocolNotFoundError:
+        return False
+    except (av.FFmpegError, OSError):
+        return True
+    return True
