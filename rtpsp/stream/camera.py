@@ -12,66 +12,34 @@ without any stamp the moment of arrival has to do.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from glob import glob
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 
 from rtpsp.errors import MissingError, SourceError, SourceLost
+from rtpsp.stream.camera_device import FIRST_FRAME, Device, OpenCVDevice
+from rtpsp.stream.camera_request import BUFFERS, ask, to_granted, to_refusal
+from rtpsp.stream.cameras import formats_of, there_are, to_camera_uri
 from rtpsp.stream.clock import CaptureClock
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions
 
 _log = logging.getLogger(__name__)
 
-BUFFERS = 2
-"""Frames in the driver. With one it has nowhere to put a frame while the one before is copied, and many cameras fall
-to half their rate; more only add age where we read too slowly."""
-
-FIRST_FRAME = 5.0  # seconds that the first frame may take: many cameras need a second or two to start
 PLAUSIBLE = 10.0  # seconds that a driver's stamp may lie back to be on our clock
-_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-
-
-class Device(Protocol):
-    """What is needed of a camera; `OpenCVDevice` is the real one."""
-
-    driver_stamps: bool
-    """POS_MSEC is when the driver stamped the frame, and CONVERT_RGB=0 gives JPEG as it came: V4L2."""
-
-    def set(self, prop: int, value: float) -> bool:
-        """Ask for a property of `cv2.CAP_PROP_*`; whether it was understood."""
-
-    def get(self, prop: int) -> float:
-        """A property as it is, 0 where there is none."""
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for a frame for at most so long and take it from the driver; whether there was one.
-
-        Raises:
-            cv2.error: The device went away.
-        """
-
-    def retrieve(self) -> tuple[bool, Any]:
-        """A copy of the frame that was waited for: BGR, or JPEG as an array of bytes."""
-
-    def release(self) -> None:
-        """Give the device back."""
 
 
 def open_camera(uri: str, options: SourceOptions, opener: Callable[[int], Device] | None = None) -> Source:
-    """Open a webcam.
+    """Open a webcam. One that does not grant what was asked for is taken as it is, with a warning in the log.
 
     Args:
-        uri: Its number, or its path, which may be a link such as `/dev/v4l/by-id/…`.
+        uri: Its number, its path, which may be a link such as `/dev/v4l/by-id/…`, or its name or a part of that.
         options: `camera_size`, `camera_fps` and `read_timeout` are read.
         opener: Opens a device by its number; the real one by default.
 
@@ -79,13 +47,21 @@ def open_camera(uri: str, options: SourceOptions, opener: Callable[[int], Device
         SourceError: The path is not that of a camera.
         MissingError: No such camera, no right to use it, or another program has it.
         SourceLost: It opens and then delivers nothing.
+        UsageError: It is no name at all: a file, another source's URI, nothing.
     """
-    number = re.fullmatch(r"(?:/dev/video)?(\d+)", uri if uri.isdigit() else os.path.realpath(uri))
-    if number is None:
+    uri = to_camera_uri(uri)
+    found = re.fullmatch(r"(?:/dev/video)?(\d+)", uri if uri.isdigit() else os.path.realpath(uri))
+    if found is None:
         if not os.path.exists(uri):
-            raise MissingError(f"no camera {uri}: {_cameras()}")
-        raise SourceError(f"{uri} is not a camera: expected a number or a path such as /dev/video0; {_cameras()}")
-    return CameraSource(uri, (opener or OpenCVDevice)(int(number[1])), options)
+            raise MissingError(f"no camera {uri}: {there_are()}")
+        raise SourceError(
+            f"{uri} is not a camera: expected a number, a path such as /dev/video0 or a name; {there_are()}"
+        )
+    number = int(found[1])
+    source = CameraSource(uri, (opener or OpenCVDevice)(number), options)
+    if source.granted.differs_from(options):
+        _log.warning("%s", to_refusal(uri, source.granted, options, formats_of(number)))
+    return source
 
 
 class CameraSource(Source):
@@ -97,21 +73,23 @@ class CameraSource(Source):
         self._origin: float | None = None
         self._last_stamp = 0.0
         self._index = -1
+        self._size: tuple[int, int] | None = None
         self._ends_seen = self._started = self._closed = False
         try:
-            _ask(device, options)
+            ask(device, options)
             first = self._next(FIRST_FRAME)
-        except SourceLost as error:
+        except (SourceLost, cv2.error) as error:
             device.release()
             raise SourceLost(f"{error}: see that no other program uses it, or try another camera") from error
+        self.granted = to_granted(device, first.height, first.width)
         self.info = SourceInfo(
             uri=uri,
             kind="camera",
             height=first.height,
             width=first.width,
-            fps=max(0.0, device.get(cv2.CAP_PROP_FPS)) or None,
+            fps=self.granted.fps or None,
             live=True,
-            detail=_granted(device, first, options),
+            detail=self.granted.to_detail(options),
         )
         self._index, self._origin, self.missed = -1, None, 0
 
@@ -146,7 +124,7 @@ class CameraSource(Source):
                 raise SourceLost(f"camera {self._uri} went away: reconnect it and start again") from error
             if there:
                 self._index += 1
-                frame = self._frame(data, arrival) if ok else None
+                frame = self._frame(data, arrival) if ok and data is not None else None
                 if frame is not None:
                     return frame
                 self.missed += 1
@@ -170,6 +148,9 @@ class CameraSource(Source):
                     _log.warning("camera %s sent a damaged frame: such frames are passed over", self._uri)
                 return None
             size, convert = found, partial(_decode, jpeg if whole else jpeg + b"\xff\xd9", found)
+        if self._size not in (None, size):
+            _log.warning("camera %s now gives %dx%d (HxW), before it was %dx%d", self._uri, *size, *self._size)
+        self._size = size
         captured = self._captured(arrival)
         if self._origin is None:
             self._origin = captured
@@ -185,101 +166,14 @@ class CameraSource(Source):
         return self._clock.captured(stamp, arrival)
 
 
-class OpenCVDevice:
-    """A camera behind `cv2.VideoCapture`."""
-
-    def __init__(self, number: int) -> None:
-        linux = sys.platform.startswith("linux")
-        self.driver_stamps = linux
-        self._streaming = False  # the first grab starts the camera; until then there is nothing to wait for
-        if linux:
-            _check(number)
-            # How long V4L2's first grab may block (10 s if not said); the only way to say it. Later ones go by `wait`.
-            os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(FIRST_FRAME)))
-        self._capture = cv2.VideoCapture(number, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-        if not self._capture.isOpened():
-            why = "another program may use it, or it gives no pictures (of a webcam's two numbers only the first does)"
-            raise MissingError(f"camera {number} cannot be opened: {why}; {_cameras()}")
-        if not linux:
-            self._capture.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * FIRST_FRAME)  # where the system has one
-
-    def set(self, prop: int, value: float) -> bool:
-        """See `Device.set`."""
-        return bool(self._capture.set(prop, value))
-
-    def get(self, prop: int) -> float:
-        """See `Device.get`."""
-        return float(self._capture.get(prop))
-
-    def wait(self, seconds: float) -> bool:
-        """See `Device.wait`; `grab` alone would block for as long as V4L2 likes."""
-        until = time.monotonic() + seconds
-        while self.driver_stamps and self._streaming:
-            rest = until - time.monotonic()
-            if rest <= 0:
-                return False
-            _, ready = cv2.VideoCapture.waitAny([self._capture], int(rest * 1e9))
-            if len(ready):
-                break
-            time.sleep(0.005)  # one that hangs up wakes the poll without having a frame
-        self._streaming = bool(self._capture.grab())
-        return self._streaming
-
-    def retrieve(self) -> tuple[bool, Any]:
-        """See `Device.retrieve`."""
-        return self._capture.retrieve()
-
-    def release(self) -> None:
-        """See `Device.release`."""
-        self._capture.release()
-
-
-def _check(number: int) -> None:
-    path = f"/dev/video{number}"
-    if not os.path.exists(path):
-        raise MissingError(f"no camera {path}: {_cameras()}")
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise MissingError(
-            f"no right to use {path}: add yourself to its group (sudo usermod -aG video $USER), log in anew"
-        )
-
-
-def _cameras() -> str:
-    found = sorted(glob("/dev/video*"))
-    return f"there are {', '.join(found)}" if found else "this machine has none; sim://street needs none"
-
-
-def _ask(device: Device, options: SourceOptions) -> None:
-    """Ask for format, size, rate and buffers; the format first, for it decides which sizes and rates there are."""
-    device.set(cv2.CAP_PROP_FOURCC, _MJPG)
-    if options.camera_size is not None:
-        device.set(cv2.CAP_PROP_FRAME_WIDTH, options.camera_size[1])
-        device.set(cv2.CAP_PROP_FRAME_HEIGHT, options.camera_size[0])
-    if options.camera_fps is not None:
-        device.set(cv2.CAP_PROP_FPS, options.camera_fps)
-    device.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
-    if device.driver_stamps and int(device.get(cv2.CAP_PROP_FOURCC)) == _MJPG:
-        device.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-
-
-def _granted(device: Device, first: Frame, options: SourceOptions) -> str:
-    code = int(device.get(cv2.CAP_PROP_FOURCC))
-    name = code.to_bytes(4, "little").decode("ascii", "replace").strip() if 0 < code < 2**32 else "frames"
-    fps, size, rate = max(0.0, device.get(cv2.CAP_PROP_FPS)), options.camera_size, options.camera_fps
-    granted = f"{name} {first.width}x{first.height}" + (f" at {fps:g} fps" if fps else "")
-    differs = [f"{size[1]}x{size[0]}"] if size and size != (first.height, first.width) else []
-    if rate is not None and abs(fps - rate) > 0.5:
-        differs.append(f"{rate:g} fps")
-    return granted + (f" (asked for {' at '.join(differs)})" if differs else "")
-
-
 def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
     """(height, width) from a JPEG's frame header (ITU-T T.81, B.2.2), or None where it has none."""
     at = 2
     while jpeg[:2] == b"\xff\xd8" and at + 9 <= len(jpeg) and jpeg[at] == 0xFF:
         marker, length = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(jpeg[at + 5 : at + 7], "big"), int.from_bytes(jpeg[at + 7 : at + 9], "big")
+            height, width = int.from_bytes(jpeg[at + 5 : at + 7], "big"), int.from_bytes(jpeg[at + 7 : at + 9], "big")
+            return (height, width) if height and width else None
         at += 2 + length
     return None
 
