@@ -6,7 +6,6 @@ of the engine alone, measured one after the other in the same process.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.errors import UsageError
 from rtpsp.fit import plan_fit
 from rtpsp.live import RunOptions, run
+from rtpsp.machine import usable_threads
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.report import RunReport
 from rtpsp.stream.sink import NullSink
@@ -94,7 +94,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         RtpspError: The engine or the source fails.
     """
     options = options or BenchOptions()
-    engine_options = EngineOptions(threads=options.threads or os.cpu_count() or 1)
+    engine_options = EngineOptions(threads=options.threads or usable_threads())
     engine = load_engine(path, engine_options)
     if engine.batch != 1:
         raise UsageError(f"engine takes batches of {engine.batch}, the live loop needs 1: build it without a batch")

@@ -21,7 +21,8 @@ from rtpsp.errors import InputError
 from rtpsp.spec import ModelSpec
 
 NO_CLASS = 255
-"""Class id of pixels that the model never saw (``fit=crop``), in maps of up to 255 classes; see `no_class`."""
+"""Class id of pixels that the model never saw (``fit=crop``) or was not sure of, in maps of up to 255 classes; see
+`no_class`."""
 
 
 def no_class(classes: int) -> int:

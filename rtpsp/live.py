@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtpsp.engine import load_engine
 from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.machine import usable_threads
+from rtpsp.stream.inference import check_min_confidence
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.render import RenderOptions
 from rtpsp.stream.report import RunReport, divide_threads
@@ -30,9 +31,12 @@ class RunOptions:
         every: Take each Nth frame.
         max_fps: Take at most so many frames a second of the source's time.
         max_frames: End after so many frames.
-        threads: CPU threads for everything together; 0 takes the machine's cores. An `Engine` that is given keeps its
-            own number.
+        threads: CPU threads for everything together; 0 takes as many as this process may use. An `Engine` that is
+            given keeps its own number.
         depth: Batches in flight: 1 for the freshest picture, 2 for throughput. An `Engine` that is given keeps its own.
+        min_confidence: Least probability, 0..1, at which a pixel gets its class; below it the class map holds
+            `rtpsp.fit.no_class` and pictures show it hatched. Needs an engine that was built with confidence. None and
+            0 leave every pixel the likeliest class.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -44,6 +48,10 @@ class RunOptions:
     max_frames: int | None = None
     threads: int = 0
     depth: int = 1
+    min_confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        check_min_confidence(self.min_confidence)
 
 
 def run(
@@ -81,10 +89,10 @@ def open_pipeline(
         SourceError: The source cannot be opened.
         EngineFileError: The engine cannot be loaded.
         MissingError: A device or package is missing.
-        UsageError: The options contradict each other.
+        UsageError: The options contradict each other, or the engine gives no confidence and one is asked for.
     """
     options = options or RunOptions()
-    budget = options.threads or os.cpu_count() or 1
+    budget = options.threads or usable_threads()
     if isinstance(source, str):
         live = source.startswith(("sim://", "/dev/")) or source.isdigit()
         decoder = divide_threads(budget, live).decoder
@@ -94,7 +102,8 @@ def open_pipeline(
         if not isinstance(engine, Engine):
             engine = load_engine(engine, EngineOptions(threads=threads.engine, depth=options.depth))
         selected = Selection(source, options.every, options.max_fps, options.max_frames, options.pace)
-        return Pipeline(selected, engine, sinks, PipelineOptions(options.policy, threads, options.render))
+        how = PipelineOptions(options.policy, threads, options.render, options.min_confidence)
+        return Pipeline(selected, engine, sinks, how)
     except BaseException:
         source.close()
         raise

@@ -63,7 +63,8 @@ def print_run(report: RunReport) -> None:
     drops = ", ".join(f"{count} waiting for {stage}" for stage, count in frames.dropped.items() if count)
     rate = f"{report.fps:.1f} fps" if report.fps else "-"
     lines = [
-        f"model   {engine['model']} {size}, {engine['backend']} {engine['precision']}, ran in {engine['ran'] or '-'}",
+        f"model   {engine['model']} {size}, {engine['backend']} {engine['precision']}, ran in {engine['ran'] or '-'}"
+        + (f", unknown below {engine['min_confidence']:g}" if "min_confidence" in engine else ""),
         f"frames  {frames.received} in, {frames.shown} out, {sum(frames.dropped.values())} dropped"
         + (f" ({drops})" if drops else "")
         + (f", {frames.discarded} under way at the end" if frames.discarded else "")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.errors import InputError, UsageError
-from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.errors import EngineFileError, InputError, UsageError
+from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
+from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
+
+"""What a lowered graph calls its outputs: class ids, and how sure it is of them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,18 @@ class Ticket:
     submitted: float
 
 
+class Answer(NamedTuple):
+    """What a backend gives for one batch; both arrays may be its own.
+
+    Attributes:
+        class_map: [N, H, W] class ids.
+        confidence: uint8 [N, H, W], of an engine that `gives_confidence`; None of any other.
+    """
+
+    class_map: ClassMap
+    confidence: Image | None = None
+
+
 @dataclass(frozen=True)
 class Result:
     """The answer to one batch.
@@ -51,12 +67,15 @@ class Result:
         picture: uint8 [N, H, W, 3] BGR, from engines that draw; None from all others.
         submitted: When the batch went in, seconds of `rtpsp.timing.now`.
         collected: When the answer was there, seconds of the same clock.
+        confidence: uint8 [N, H, W], the softmax probability of each pixel's class in steps of 1/255, from engines built
+            with it; always a new array that the caller owns. None from all others.
     """
 
     class_map: ClassMap
     picture: Image | None
     submitted: float
     collected: float
+    confidence: Image | None = None
 
 
 class Engine(ABC):
@@ -79,6 +98,11 @@ class Engine(ABC):
     def spec(self) -> ModelSpec:
         """The model's own spec."""
         return self.header.spec
+
+    @property
+    def gives_confidence(self) -> bool:
+        """Whether results have a `confidence`: the engine was built with it."""
+        return bool(self.header.options.get(CONFIDENCE, False))
 
     @property
     def depth(self) -> int:
@@ -134,10 +158,10 @@ class Engine(ABC):
         self._check_thread()
         self._in_flight -= 1
         answer = self._finish(ticket.work)
-        if ticket.out is None:
-            return Result(answer.copy(), None, ticket.submitted, now())
-        ticket.out[...] = answer
-        return Result(ticket.out, None, ticket.submitted, now())
+        class_map = np.empty_like(answer.class_map) if ticket.out is None else ticket.out
+        class_map[...] = answer.class_map
+        confidence = None if answer.confidence is None else answer.confidence.copy()
+        return Result(class_map, None, ticket.submitted, now(), confidence)
 
     def infer(self, frames: Image, out: ClassMap | None = None) -> Result:
         """`submit` and `collect` in one; see there for shapes and errors."""
@@ -161,9 +185,22 @@ class Engine(ABC):
                 f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(shape[:3])}"
             )
 
+    def _check_outputs(self, names: Iterable[str]) -> None:
+        """For a backend while it opens: a payload gives what its header promises, and nothing else.
+
+        Raises:
+            EngineFileError: It does not.
+        """
+        found, expected = set(names), {CLASS_MAP, CONFIDENCE} if self.gives_confidence else {CLASS_MAP}
+        if found != expected:
+            raise EngineFileError(
+                f"engine gives {' and '.join(sorted(found)) or 'nothing'}, its header promises "
+                f"{' and '.join(sorted(expected))}: build the engine again"
+            )
+
     @abstractmethod
     def _open(self) -> str:
-        """Take device resources and say in which number format the convolutions run."""
+        """Take device resources, `_check_outputs`, and say in which number format the convolutions run."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -174,5 +211,5 @@ class Engine(ABC):
         """Begin to work on a checked batch; what it returns comes back in `_finish`."""
 
     @abstractmethod
-    def _finish(self, work: Any) -> ClassMap:
-        """Wait for it. The array may be the backend's own: it is copied before the next batch starts."""
+    def _finish(self, work: Any) -> Answer:
+        """Wait for it. The arrays may be the backend's own: they are copied before the next batch starts."""

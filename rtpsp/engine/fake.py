@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.engine.base import Answer, Engine, EngineOptions
+from rtpsp.header import CONFIDENCE, EngineHeader
 from rtpsp.labels import CAMVID
-from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
 
 
@@ -22,6 +23,7 @@ class FakeEngine(Engine):
         latency: Seconds a batch.
         answer: Gives the class map [N, H, W] for frames [N, H, W, 3]; the first class everywhere by default.
         options: As for every engine.
+        confidence: Gives the confidence, uint8 [N, H, W], for the same frames; without it the engine gives none.
     """
 
     def __init__(
@@ -30,11 +32,14 @@ class FakeEngine(Engine):
         latency: float = 0.0,
         answer: Callable[[Image], ClassMap] | None = None,
         options: EngineOptions | None = None,
+        confidence: Callable[[Image], Image] | None = None,
     ) -> None:
         spec = spec or ModelSpec(name="fake", arch="fake", height=360, width=480, labels=CAMVID)
-        super().__init__(EngineHeader(spec, backend="fake", precision="fp32", model_digest=""), options)
+        told = {CONFIDENCE: True} if confidence else {}
+        super().__init__(EngineHeader(spec, backend="fake", precision="fp32", model_digest="", options=told), options)
         self.latency = latency
         self._answer = answer
+        self._confidence = confidence
         self._constant = np.zeros((self.batch, *spec.size), spec.class_dtype)
         self._busy_until = 0.0
 
@@ -44,11 +49,12 @@ class FakeEngine(Engine):
     def _close(self) -> None:
         self._busy_until = 0.0
 
-    def _start(self, frames: Image) -> tuple[float, ClassMap]:
+    def _start(self, frames: Image) -> tuple[float, Answer]:
         self._busy_until = max(now(), self._busy_until) + self.latency
-        return self._busy_until, self._answer(frames) if self._answer else self._constant
+        class_map = self._answer(frames) if self._answer else self._constant
+        return self._busy_until, Answer(class_map, self._confidence(frames) if self._confidence else None)
 
-    def _finish(self, work: tuple[float, ClassMap]) -> ClassMap:
+    def _finish(self, work: tuple[float, Answer]) -> Answer:
         ready, answer = work
         delay = ready - now()
         if delay > 0:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtpsp.arrays import ClassMap, Image
-from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.arrays import Image
+from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
+from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
 from rtpsp.runtimes import import_onnxruntime
-from rtpsp.spec import EngineHeader
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -40,19 +40,24 @@ class ONNXRuntimeEngine(Engine):
         # A spinning pool takes the cores from decoding and drawing while it waits for the next frame.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(self._payload, settings, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(self._payload, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
-            raise EngineFileError(f"ONNX Runtime {ort.__version__} cannot load this engine: {error}") from error
+            raise EngineFileError(
+                f"ONNX Runtime {ort.__version__} cannot load this engine ({error}): build it again with 'rtpsp "
+                f"build-engine'"
+            ) from error
+        self._check_outputs(output.name for output in session.get_outputs())
+        self._session = session
         return "f32"
 
     def _close(self) -> None:
         self._session = None
 
-    def _start(self, frames: Image) -> ClassMap:
+    def _start(self, frames: Image) -> Answer:
         assert self._session is not None
+        wanted = [CLASS_MAP, CONFIDENCE] if self.gives_confidence else [CLASS_MAP]
         name = self._session.get_inputs()[0].name
-        answer: ClassMap = np.asarray(self._session.run(None, {name: frames})[0])
-        return answer
+        return Answer(*(np.asarray(output) for output in self._session.run(wanted, {name: frames})))
 
-    def _finish(self, work: ClassMap) -> ClassMap:
+    def _finish(self, work: Answer) -> Answer:
         return work

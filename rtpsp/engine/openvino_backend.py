@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtpsp.arrays import ClassMap, Image
-from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.arrays import Image
+from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
+from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
 from rtpsp.runtimes import import_openvino
-from rtpsp.spec import EngineHeader
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -43,12 +43,17 @@ class OpenVINOEngine(Engine):
             settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
             model = core.read_model(self._payload)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise EngineFileError(f"OpenVINO {ov.__version__} cannot compile this engine: {reason}") from error
-        self._free.extend(self._compiled.create_infer_request() for _ in range(self.depth))
-        return _format_of_convolutions(self._compiled)
+            raise EngineFileError(
+                f"OpenVINO {ov.__version__} cannot compile this engine ({reason}): build it again with 'rtpsp "
+                f"build-engine'"
+            ) from error
+        self._check_outputs(output.any_name for output in compiled.outputs)
+        self._compiled = compiled
+        self._free.extend(compiled.create_infer_request() for _ in range(self.depth))
+        return _format_of_convolutions(compiled)
 
     def _format(self, core: ov.Core) -> str:
         return "f32" if self.header.precision == "fp32" else half_format(core) or "f32"
@@ -63,12 +68,12 @@ class OpenVINOEngine(Engine):
         request.start_async()
         return request, frames  # the frames are kept alive: the request reads them without a copy
 
-    def _finish(self, work: tuple[ov.InferRequest, Image]) -> ClassMap:
+    def _finish(self, work: tuple[ov.InferRequest, Image]) -> Answer:
         request, _ = work
         request.wait()
         self._free.append(request)
-        answer: ClassMap = np.asarray(request.get_output_tensor().data)
-        return answer
+        confidence = np.asarray(request.get_tensor(CONFIDENCE).data) if self.gives_confidence else None
+        return Answer(np.asarray(request.get_tensor(CLASS_MAP).data), confidence)
 
 
 def half_format(core: ov.Core | None = None) -> str | None:

@@ -21,6 +21,7 @@ def lower(
     spec: ModelSpec,
     batch: int = 1,
     *,
+    confidence: bool = False,
     verify: bool = True,
     frames: Frames | None = None,
     threads: int = 0,
@@ -31,13 +32,14 @@ def lower(
         model: The graph of a model file; not modified.
         spec: Of the same file.
         batch: N, the frames of one inference.
+        confidence: Give the probability of each pixel's class, too; see `rtpsp.graph.classmap`.
         verify: Compare each step; a few inferences by ONNX Runtime.
         frames: uint8 [n, H, W, 3] BGR of the model's size to compare with; default `sample_frames`.
         threads: For ONNX Runtime; 0 leaves it the choice.
 
     Returns:
         A graph with the input ``frames``, uint8 [N, H, W, 3] BGR, and the output ``class_map``, uint8 [N, H, W] (int32
-        above 256 classes).
+        above 256 classes); with `confidence` a second output of that name, uint8 [N, H, W] in steps of 1/255.
 
     Raises:
         ModelError: The graph does not keep the contract of a model file.
@@ -49,7 +51,7 @@ def lower(
     steps: tuple[tuple[str, Callable[[ir.Model], ir.Model]], ...] = (
         ("folding constants", fold),
         ("taking frames", lambda graph: to_frames(graph, spec, batch)),
-        ("giving class maps", lambda graph: to_class_map(graph, spec)),
+        ("giving class maps", lambda graph: to_class_map(graph, spec, confidence)),
     )
     if verify and frames is None:
         frames = sample_frames(spec, count=min(batch, 2))  # two tell whether a batch keeps its frames apart

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from rtpsp.errors import BoundNotMet, InputError, MissingError, ModelError
+from rtpsp.header import CLASS_MAP, CONFIDENCE
 from rtpsp.onnx_file import INPUT, OUTPUT, model_bytes
 from rtpsp.pooling import bilinear_matrix
 from rtpsp.runtimes import import_onnxruntime
@@ -24,6 +25,7 @@ Frames = npt.NDArray[np.uint8]
 
 MAX_ERROR = 1e-4  # FP32 rounding through a hundred layers stays below 1e-5
 MIN_AGREEMENT = 0.9999  # a pixel whose two best scores differ by rounding alone may flip
+MAX_CONFIDENCE_ERROR = 1  # of 255 steps: a probability between two of them may be rounded either way
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Outputs:
     Attributes:
         logits: float32 [frames, classes, H, W], None where the graph gives class ids alone.
         class_map: Class ids, [frames, H, W].
+        confidence: uint8 [frames, H, W], 255 times the winning class's probability; None where the graph gives none.
     """
 
     logits: FloatArray | None
     class_map: npt.NDArray[Any]
+    confidence: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,13 @@ class Comparison:
         max_error_relative: max|a - b| / max|b| over the scores, b being the reference's; None where either graph gives
             class ids alone; infinite where a score is not a number.
         class_agreement: Share of pixels, 0..1, with the same class in both.
+        max_confidence_error: Largest difference of a pixel's confidence, in steps of 1/255; None where the other gives
+            none, or the reference neither gives one nor has scores.
     """
 
     max_error_relative: float | None
     class_agreement: float
+    max_confidence_error: int | None = None
 
 
 def sample_frames(spec: ModelSpec, count: int = 2, seed: int = 0) -> Frames:
@@ -96,8 +103,8 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
     """Answers of a graph at any stage of lowering, by ONNX Runtime on the CPU.
 
     Args:
-        model: Takes ``frames`` or ``image``, gives ``class_map`` or ``logits``. Scores smaller than the input are
-            upsampled here as `rtpsp.graph.classmap` does it in the graph.
+        model: Takes ``frames`` or ``image``, gives ``class_map``, with ``confidence`` or without, or ``logits``. Scores
+            smaller than the input are upsampled here as `rtpsp.graph.classmap` does it in the graph.
         spec: Size and normalisation.
         frames: uint8 [n, H, W, 3] BGR; a graph of batch N gets them N at a time, the last one repeated to fill.
         threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
@@ -113,17 +120,36 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
             f"n at least 1: resize them to the model's size"
         )
     session = _open(model, threads)
-    entry, result = session.get_inputs()[0], session.get_outputs()[0].name
+    entry, names = session.get_inputs()[0], [output.name for output in session.get_outputs()]
     answers = []
     for chunk in _chunks(frames, batch=int(entry.shape[0])):
         value = to_image(chunk, spec) if entry.name == INPUT else chunk
-        answers.append(session.run([result], {entry.name: value})[0])
-    answer = np.concatenate(answers)[: len(frames)]
-    if result != OUTPUT:
-        return Outputs(None, answer)
-    if answer.shape[2:] != spec.size:
-        answer = _interpolate(answer, spec.size)
-    return Outputs(answer, answer.argmax(axis=1))
+        answers.append(session.run(names, {entry.name: value}))
+    whole = (np.concatenate(parts)[: len(frames)] for parts in zip(*answers, strict=True))
+    answer = dict(zip(names, whole, strict=True))
+    if OUTPUT not in answer:
+        return Outputs(None, answer[CLASS_MAP], answer.get(CONFIDENCE))
+    logits = answer[OUTPUT]
+    if logits.shape[2:] != spec.size:
+        logits = _interpolate(logits, spec.size)
+    return Outputs(logits, logits.argmax(axis=1))
+
+
+def to_confidence(logits: FloatArray) -> npt.NDArray[np.uint8]:
+    """The definition of the confidence, in float64: 255 times the softmax of the largest score, rounded.
+
+    Args:
+        logits: float32 [N, classes, H, W].
+
+    Returns:
+        uint8 [N, H, W].
+    """
+    best = logits.max(axis=1).astype(np.float64)
+    total = np.zeros_like(best)
+    for label in range(logits.shape[1]):  # one class at a time: in float64 all of them would be a gigabyte
+        total += np.exp(logits[:, label] - best)
+    confidence: npt.NDArray[np.uint8] = np.rint(255 / total).astype(np.uint8)
+    return confidence
 
 
 def compare(
@@ -155,7 +181,17 @@ def measure(reference: Outputs, other: Outputs) -> Comparison:
         gap = float(np.abs(other.logits - reference.logits).max())
         error = 0.0 if gap == 0.0 else gap / peak if peak > 0.0 else np.inf
         error = error if np.isfinite(error) else float("inf")
-    return Comparison(error, float(np.mean(reference.class_map == other.class_map)))
+    agreement = float(np.mean(reference.class_map == other.class_map))
+    return Comparison(error, agreement, _confidence_error(reference, other))
+
+
+def _confidence_error(reference: Outputs, other: Outputs) -> int | None:
+    if other.confidence is None:
+        return None
+    expected = reference.confidence
+    if expected is None and reference.logits is not None:
+        expected = to_confidence(reference.logits)
+    return None if expected is None else int(np.abs(other.confidence.astype(np.int16) - expected).max())
 
 
 def require(comparison: Comparison, step: str) -> None:
@@ -166,7 +202,8 @@ def require(comparison: Comparison, step: str) -> None:
         step: What the error calls the pass.
 
     Raises:
-        BoundNotMet: The relative error is above `MAX_ERROR` or the agreement below `MIN_AGREEMENT`.
+        BoundNotMet: The relative error is above `MAX_ERROR`, the agreement below `MIN_AGREEMENT`, or a confidence off
+            by more than `MAX_CONFIDENCE_ERROR`.
     """
     error, agreement = comparison.max_error_relative, comparison.class_agreement
     if (error is not None and not error <= MAX_ERROR) or not agreement >= MIN_AGREEMENT:
@@ -174,6 +211,11 @@ def require(comparison: Comparison, step: str) -> None:
         raise BoundNotMet(
             f"{step} changed the model: {scores}class agreement is {agreement:.4%} (at least {MIN_AGREEMENT:.2%}): "
             f"keep the model file and report it"
+        )
+    if comparison.max_confidence_error is not None and comparison.max_confidence_error > MAX_CONFIDENCE_ERROR:
+        raise BoundNotMet(
+            f"{step} gives a wrong confidence: off by up to {comparison.max_confidence_error} of 255 steps (at most "
+            f"{MAX_CONFIDENCE_ERROR}): build without it and report it"
         )
 
 

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtpsp.arrays import Image
+from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Engine, Ticket
-from rtpsp.fit import FitPlan, plan_fit
+from rtpsp.errors import UsageError
+from rtpsp.fit import FitPlan, no_class, plan_fit
+from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Frame, Segmented, Stamps
 from rtpsp.stream.slot import Slot
 from rtpsp.timing import Series, now
@@ -33,7 +35,8 @@ class Inference:
         frames: What to segment.
         answers: Where it goes; ended when `run` returns, however it does.
         preprocess: Gets the time for BGR conversion and fit of each frame.
-        infer: Gets the time from submitting each frame to having its class map.
+        infer: Gets the time from submitting each frame to having its class map, its unknown pixels marked.
+        min_confidence: Pixels with less become `rtpsp.fit.no_class`, 0..1; `check_min_confidence` has been called.
 
     Attributes:
         ready: Set once the engine is open and warm.
@@ -41,7 +44,13 @@ class Inference:
     """
 
     def __init__(
-        self, engine: Engine, frames: Slot[Frame], answers: Slot[Segmented], preprocess: Series, infer: Series
+        self,
+        engine: Engine,
+        frames: Slot[Frame],
+        answers: Slot[Segmented],
+        preprocess: Series,
+        infer: Series,
+        min_confidence: float | None = None,
     ) -> None:
         self.ready = threading.Event()
         self.ran = ""
@@ -50,6 +59,7 @@ class Inference:
         self._answers = answers
         self._preprocess = preprocess
         self._infer = infer
+        self._min_confidence = min_confidence
         self._free: deque[Image] = deque()
         self._in_flight: deque[_Batch] = deque()
 
@@ -98,6 +108,48 @@ class Inference:
 
     def _finish(self, batch: _Batch) -> Segmented:
         result = self._engine.collect(batch.ticket)
-        self._infer.add(result.collected - result.submitted)
-        stamps = replace(batch.stamps, inferred=result.collected)
-        return Segmented(batch.frame, batch.image, result.class_map[0], batch.plan, stamps)
+        class_map, inferred = result.class_map[0], result.collected
+        if self._min_confidence and result.confidence is not None:
+            class_map = drop_unsure(class_map, result.confidence[0], self._min_confidence, self._engine.spec)
+            inferred = now()
+        self._infer.add(inferred - result.submitted)
+        stamps = replace(batch.stamps, inferred=inferred)
+        return Segmented(batch.frame, batch.image, class_map, batch.plan, stamps)
+
+
+def check_min_confidence(value: float | None, engine: Engine | None = None) -> None:
+    """A threshold is a probability, and one above 0 needs an engine that tells its own.
+
+    Raises:
+        UsageError: It is not, or the engine does not.
+    """
+    if value is None:
+        return
+    if not 0 <= value <= 1:
+        raise UsageError(f"min_confidence is {value}, expected 0 (every pixel keeps its class) to 1")
+    if value and engine is not None and not engine.gives_confidence:
+        raise UsageError(
+            f"engine of {engine.spec.name} gives no confidence, --min-confidence needs it: build it with "
+            f"'rtpsp build-engine MODEL --confidence'"
+        )
+
+
+def drop_unsure(class_map: ClassMap, confidence: Image, least: float, spec: ModelSpec) -> ClassMap:
+    """Takes their class from the pixels that an engine is less sure of than asked for.
+
+    Args:
+        class_map: Class ids [H, W]; written into, where its type can hold the id.
+        confidence: uint8 [H, W] in steps of 1/255.
+        least: A pixel keeps its class where confidence / 255 >= `least`.
+        spec: Gives the number of classes.
+
+    Returns:
+        `class_map`, or an int32 array in its place, with `rtpsp.fit.no_class` at those pixels.
+    """
+    unknown = no_class(len(spec.labels))
+    if unknown < 0:
+        class_map = class_map.astype(np.int32, copy=False)
+    step = sum(value / 255 < least for value in range(256))  # ceil(255 least) can be one too many: it is rounded
+    # 255 in a byte and -1 have every bit set: or-ing them in takes a thirtieth of the time of an indexed write.
+    class_map |= (confidence < step) * class_map.dtype.type(unknown)
+    return class_map

@@ -9,7 +9,6 @@ then the first error is raised in the caller. Rendering stays in the caller's th
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,9 @@ import cv2
 
 from rtpsp.engine.base import Engine
 from rtpsp.errors import MissingError, SourceLost, UsageError
+from rtpsp.machine import usable_threads
 from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps
-from rtpsp.stream.inference import Inference
+from rtpsp.stream.inference import Inference, check_min_confidence
 from rtpsp.stream.render import Renderer, RenderOptions
 from rtpsp.stream.report import FrameCounts, RunReport, ThreadPlan, divide_threads
 from rtpsp.stream.sink import Sink
@@ -46,11 +46,16 @@ class PipelineOptions:
         policy: ``latest`` or ``every``; None follows the source: ``latest`` for a live one.
         threads: The budget of CPU threads as divided; None divides the machine's cores.
         render: How pictures are drawn.
+        min_confidence: Pixels that the engine is less sure of get no class, 0..1; None and 0 leave every pixel its own.
     """
 
     policy: Policy | None = None
     threads: ThreadPlan | None = None
     render: RenderOptions = field(default_factory=RenderOptions)
+    min_confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        check_min_confidence(self.min_confidence)
 
 
 class Pipeline:
@@ -63,7 +68,7 @@ class Pipeline:
         options: How the loop runs.
 
     Raises:
-        UsageError: The engine takes more than one frame at a time.
+        UsageError: The engine takes more than one frame at a time, or gives no confidence and one is asked for.
     """
 
     def __init__(
@@ -72,12 +77,15 @@ class Pipeline:
         if engine.batch != 1:
             raise UsageError(f"engine takes batches of {engine.batch}, a live run needs 1: build it with --batch 1")
         options = options or PipelineOptions()
+        check_min_confidence(options.min_confidence, engine)
+        self._min_confidence = options.min_confidence or None
         self._source = source
         self._engine = engine
         self._sinks = tuple(sinks)
         self.policy: Policy = options.policy or ("latest" if source.info.live else "every")
-        self._threads = options.threads or divide_threads(os.cpu_count() or 1, source.info.live)
-        self._renderer = Renderer(engine.spec.labels, options.render)
+        self._threads = options.threads or divide_threads(usable_threads(), source.info.live)
+        unknown = options.render.unknown or self._min_confidence is not None or engine.spec.fit == "crop"
+        self._renderer = Renderer(engine.spec.labels, replace(options.render, unknown=unknown))
         self._frames: Slot[Frame] = Slot(self.policy)
         self._answers: Slot[Segmented] = Slot(self.policy)
         self._series = {stage: Series() for stage in STAGES}
@@ -89,7 +97,12 @@ class Pipeline:
         self._stop_reason = ""
         self._failures: list[BaseException] = []
         self._inference = Inference(
-            engine, self._frames, self._answers, self._series["preprocess"], self._series["infer"]
+            engine,
+            self._frames,
+            self._answers,
+            self._series["preprocess"],
+            self._series["infer"],
+            self._min_confidence,
         )
         self._workers = [
             threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)
@@ -160,7 +173,7 @@ class Pipeline:
             versions=self._engine.header.versions,
         )
 
-    def _describe_engine(self) -> dict[str, str | int]:
+    def _describe_engine(self) -> dict[str, str | int | float]:
         spec, header = self._engine.spec, self._engine.header
         return {
             "model": spec.name,
@@ -171,6 +184,7 @@ class Pipeline:
             "backend": header.backend,
             "precision": header.precision,
             "ran": self._inference.ran,
+            **({} if self._min_confidence is None else {"min_confidence": self._min_confidence}),
         }
 
     def _start_workers(self) -> None:

@@ -1,9 +1,14 @@
-"""From a frame and its class map to a picture: overlay, mask, side by side; legend and head-up display on top."""
+"""From a frame and its class map to a picture: overlay, mask, side by side; legend and head-up display on top.
+
+A pixel without a class, because the model was not sure of it or never saw it, is *unknown*. It is drawn as diagonal
+stripes of two greys, in place of a class's colour: palettes have greys and black of their own, but no stripes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -22,7 +27,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_HEIGHT = 22.0
 """Pixels that a capital of `_FONT` measures at scale 1."""
 _PANEL_OPACITY = 0.65
+_STRIPES = (64, 176)
+"""Grey levels of what has no class."""
 _WHITE = (255, 255, 255)
+
+_Colour: TypeAlias = tuple[int, int, int] | None
+"""BGR; None stands for stripes."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,14 @@ class RenderOptions:
         alpha: Share of the class colour in an overlay, 0..1.
         legend: Names and colours of the classes in a corner.
         hud: Rate, age and drops in another corner.
+        unknown: The legend has an entry for pixels without a class, which are drawn alike with it and without. A run
+            sets it where there can be any: with a least confidence, or where the model sees a part of the frame.
     """
 
     alpha: float = 0.5
     legend: bool = False
     hud: bool = False
+    unknown: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -63,7 +76,7 @@ class Renderer:
         Args:
             view: What to show.
             image: uint8 [H, W, 3] BGR; not changed.
-            class_map: Class ids [H, W]; an id that is no class of the set is drawn black.
+            class_map: Class ids [H, W]; an id that is no class of the set is unknown.
             status: Text of the head-up display.
 
         Returns:
@@ -87,12 +100,17 @@ class Renderer:
         return blend if view == "overlay" else np.concatenate([image, blend], axis=1)
 
     def to_colours(self, class_map: ClassMap) -> Image:
-        """Class ids [H, W] as the palette's colours, uint8 [H, W, 3] BGR; black where the id is no class."""
-        if class_map.dtype == np.uint8:
-            return np.asarray(cv2.applyColorMap(class_map, self._colours[:256]), np.uint8)
+        """Class ids [H, W] as the palette's colours, uint8 [H, W, 3] BGR; stripes where the id is no class."""
         count = len(self.labels)
-        known = np.where((class_map >= 0) & (class_map < count), class_map, count)
-        colours: Image = self._colours[known, 0]
+        if class_map.dtype == np.uint8:
+            colours = np.asarray(cv2.applyColorMap(class_map, self._colours[:256]), np.uint8)
+            unknown = class_map > count - 1
+        else:
+            known = np.where((class_map >= 0) & (class_map < count), class_map, count)
+            colours = self._colours[known, 0]
+            unknown = known == count
+        if unknown.any():
+            cv2.copyTo(_stripes(*class_map.shape), unknown.view(np.uint8), dst=colours)
         return colours
 
     def _legend(self, class_map: ClassMap, height: int) -> _Panel:
@@ -101,7 +119,10 @@ class Renderer:
             areas = np.bincount(class_map[class_map >= 0].ravel(), minlength=len(self.labels))[: len(self.labels)]
             ids = np.argsort(-areas, kind="stable")[:LEGEND_LARGEST].tolist()
         names = tuple(self.labels.names[label] for label in ids)
-        return _text_panel(names, tuple(self.labels.palette[label][::-1] for label in ids), _row_height(height))
+        colours: tuple[_Colour, ...] = tuple(self.labels.palette[label][::-1] for label in ids)
+        if self.options.unknown:
+            names, colours = (*names, "unknown"), (*colours, None)
+        return _text_panel(names, colours, _row_height(height))
 
 
 @dataclass(frozen=True)
@@ -113,7 +134,7 @@ class _Panel:
 
 
 def _colour_table(labels: LabelSet) -> Image:
-    """uint8 [n, 1, 3] BGR by class id, as OpenCV's colour maps are shaped; black beyond the last class."""
+    """uint8 [n, 1, 3] BGR by class id, as OpenCV's colour maps are shaped."""
     table = np.zeros((max(256, len(labels) + 1), 1, 3), np.uint8)
     table[: len(labels), 0] = np.array(labels.palette, np.uint8)[:, ::-1]
     return table
@@ -123,9 +144,19 @@ def _row_height(picture_height: int) -> int:
     return max(11, round(picture_height / 30))
 
 
+@lru_cache(maxsize=4)
+def _stripes(height: int, width: int) -> Image:
+    """uint8 [height, width, 3], read only: stripes from lower left to upper right."""
+    across = max(3, _row_height(height) // 4)
+    stripe = (np.add.outer(np.arange(height), np.arange(width)) // across % 2).astype(np.uint8)
+    pattern = np.ascontiguousarray(np.broadcast_to(np.array(_STRIPES, np.uint8)[stripe, None], (height, width, 3)))
+    pattern.flags.writeable = False
+    return pattern
+
+
 @lru_cache(maxsize=16)
-def _text_panel(lines: tuple[str, ...], colours: tuple[tuple[int, int, int], ...], row: int) -> _Panel:
-    """Lines of text on black, a swatch before each where colours are given (BGR)."""
+def _text_panel(lines: tuple[str, ...], colours: tuple[_Colour, ...], row: int) -> _Panel:
+    """Lines of text on black, a swatch before each where colours are given."""
     scale = 0.55 * row / _CAP_HEIGHT
     margin = row // 3
     indent = margin + (round(1.6 * row) if colours else 0)
@@ -136,7 +167,9 @@ def _text_panel(lines: tuple[str, ...], colours: tuple[tuple[int, int, int], ...
         top = margin + position * row
         if colours:
             swatch = (slice(top + row // 8, top + row - row // 8), slice(margin, margin + round(1.2 * row)))
-            panel[swatch], solid[swatch] = colours[position], True
+            colour = colours[position]
+            panel[swatch] = _stripes(*panel.shape[:2])[swatch] if colour is None else colour
+            solid[swatch] = True
         baseline = top + round((row + scale * _CAP_HEIGHT) / 2)
         cv2.putText(panel, line, (indent, baseline), _FONT, scale, _WHITE, 1, cv2.LINE_AA)
     return _Panel(panel, solid)

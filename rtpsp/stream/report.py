@@ -70,7 +70,8 @@ class RunReport:
 
     Attributes:
         source: What was read.
-        engine: What segmented: model, size, backend, precision asked for and number format that ran.
+        engine: What segmented: model, size, backend, precision asked for, number format that ran, and
+            ``min_confidence`` where pixels below it got no class.
         policy: ``latest`` or ``every``.
         threads: How the CPU was divided.
         frames: Where the frames went.

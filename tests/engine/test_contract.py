@@ -15,16 +15,23 @@ from rtpsp.engine import engine_class
 from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.engine.fake import FakeEngine
 from rtpsp.errors import EngineFileError, InputError, UsageError
+from rtpsp.graph.lower import load_model, lower, model_bytes
+from rtpsp.graph.verify import run, sample_frames, to_confidence
+from rtpsp.header import EngineHeader, Precision
 from rtpsp.labels import CAMVID
-from rtpsp.spec import EngineHeader, ModelSpec, Precision
+from rtpsp.spec import ModelSpec
 
 HEIGHT, WIDTH = 12, 20
 SPEC = ModelSpec("brightest-channel", "test", HEIGHT, WIDTH, CAMVID)
 
 
-def brightest_channel() -> bytes:
+SCALE = np.float32(1 / 32)
+"""What the scores are of a pixel's bytes: so that three classes are sure of some pixels and unsure of others."""
+
+
+def brightest_channel(batch: int = 1, confidence: bool = False) -> bytes:
     """A lowered graph by hand: the class of a pixel is its largest channel, scored by a 1x1 convolution."""
-    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1), "weights")
+    weights = numpy_helper.from_array(SCALE * np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1), "weights")
     nodes = [
         helper.make_node("Cast", ["frames"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
@@ -32,12 +39,22 @@ def brightest_channel() -> bytes:
         helper.make_node("ArgMax", ["logits"], ["index"], axis=1, keepdims=0),
         helper.make_node("Cast", ["index"], ["class_map"], to=TensorProto.UINT8),
     ]
+    sure = [
+        helper.make_node("Softmax", ["logits"], ["shares"], axis=1),
+        helper.make_node("ReduceMax", ["shares", "axis"], ["share"], keepdims=0),
+        helper.make_node("Mul", ["share", "steps"], ["scaled"]),
+        helper.make_node("Round", ["scaled"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["confidence"], to=TensorProto.UINT8),
+    ]
+    axis, steps = np.array([1], np.int64), np.array(255, np.float32)
+    constants = [numpy_helper.from_array(axis, "axis"), numpy_helper.from_array(steps, "steps")] if confidence else []
+    names = ["confidence", "class_map"] if confidence else ["class_map"]  # found by name, whatever their order
     graph = helper.make_graph(
-        nodes,
+        [*nodes, *sure] if confidence else nodes,
         "brightest",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, HEIGHT, WIDTH, 3])],
-        [helper.make_tensor_value_info("class_map", TensorProto.UINT8, [1, HEIGHT, WIDTH])],
-        [weights],
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, HEIGHT, WIDTH]) for name in names],
+        [weights, *constants],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     onnx.checker.check_model(model)
@@ -46,15 +63,33 @@ def brightest_channel() -> bytes:
 
 
 def real(backend: str) -> Callable[..., Engine]:
-    def make(precision: Precision = "fp32", options: EngineOptions | None = None) -> Engine:
-        header = EngineHeader(SPEC, backend, precision, model_digest="")
-        return engine_class(backend)(header, brightest_channel(), options)
+    def make(
+        precision: Precision = "fp32", options: EngineOptions | None = None, confidence: bool = False, batch: int = 1
+    ) -> Engine:
+        told = {"batch": batch, "confidence": confidence}
+        header = EngineHeader(SPEC, backend, precision, model_digest="", options=told)
+        return engine_class(backend)(header, brightest_channel(batch, confidence), options)
 
     return make
 
 
-def fake(precision: Precision = "fp32", options: EngineOptions | None = None) -> Engine:
-    return FakeEngine(SPEC, answer=lambda frames: frames.argmax(axis=3).astype(np.uint8), options=options)
+def fake(
+    precision: Precision = "fp32", options: EngineOptions | None = None, confidence: bool = False, batch: int = 1
+) -> Engine:
+    def answer(frames: np.ndarray) -> np.ndarray:
+        class_map: np.ndarray = frames.argmax(axis=3).astype(np.uint8)
+        return class_map
+
+    engine = FakeEngine(SPEC, answer=answer, options=options, confidence=confidence_of if confidence else None)
+    engine.batch = batch
+    return engine
+
+
+def confidence_of(frames: np.ndarray) -> np.ndarray:
+    """255 times the softmax of each pixel's class, rounded, in float64."""
+    powers = np.exp(np.float64(SCALE) * frames)
+    rounded: np.ndarray = np.rint(255 * powers.max(axis=3) / powers.sum(axis=3))
+    return rounded.astype(np.uint8)
 
 
 BACKENDS = {"fake": fake, "openvino": real("openvino"), "onnxruntime": real("onnxruntime")}
@@ -65,8 +100,8 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Engine]:
     return BACKENDS[request.param]
 
 
-def frames(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (1, HEIGHT, WIDTH, 3), np.uint8)
+def frames(seed: int, batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (batch, HEIGHT, WIDTH, 3), np.uint8)
 
 
 def test_frames_in_class_maps_out(make: Callable[..., Engine]) -> None:
@@ -76,6 +111,66 @@ def test_frames_in_class_maps_out(make: Callable[..., Engine]) -> None:
             assert result.class_map.dtype == np.uint8 and result.class_map.shape == (1, HEIGHT, WIDTH)
             assert (result.class_map == frames(seed).argmax(axis=3)).all()
             assert result.picture is None and result.submitted <= result.collected
+            assert result.confidence is None and not engine.gives_confidence
+
+
+def assert_confidence(found: np.ndarray | None, expected: np.ndarray) -> None:
+    assert found is not None and found.dtype == np.uint8 and found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_confidence_of_the_class_beside_the_class(make: Callable[..., Engine], batch: int) -> None:
+    with make(confidence=True, batch=batch) as engine:
+        assert engine.gives_confidence
+        for seed in range(3):
+            given = frames(seed, batch)
+            out = np.empty((batch, HEIGHT, WIDTH), np.uint8)
+            for result in (engine.infer(given), engine.infer(given, out=out)):
+                assert (result.class_map == given.argmax(axis=3)).all()
+                assert_confidence(result.confidence, confidence_of(given))
+
+
+def test_a_confidence_is_the_callers_own(make: Callable[..., Engine]) -> None:
+    with make(confidence=True, options=EngineOptions(depth=2)) as engine:
+        kept: list[np.ndarray] = []
+        for start in range(0, 6, 2):
+            tickets = [engine.submit(frames(start)), engine.submit(frames(start + 1))]
+            for result in [engine.collect(ticket) for ticket in tickets]:
+                assert result.confidence is not None and result.confidence.flags.writeable
+                kept.append(result.confidence)
+        for seed, confidence in enumerate(kept):
+            assert_confidence(confidence, confidence_of(frames(seed)))
+    kept[0][:] = 0  # and it outlives the engine
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_lowered_model_names_the_same_classes_with_a_confidence(backend: str, batch: int, colour_model: Path) -> None:
+    model, spec = load_model(colour_model)
+    given = sample_frames(spec, batch)
+    reference = run(model, spec, given)
+    assert reference.logits is not None
+    results = {}
+    for confidence in (True, False):
+        payload = model_bytes(lower(model, spec, batch, confidence=confidence, verify=False))
+        header = EngineHeader(spec, backend, "fp32", "", options={"batch": batch, "confidence": confidence})
+        with engine_class(backend)(header, payload) as engine:
+            results[confidence] = engine.infer(given)
+    np.testing.assert_array_equal(results[True].class_map, results[False].class_map)
+    assert_confidence(results[True].confidence, to_confidence(reference.logits))
+    assert results[False].confidence is None
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("promised", [True, False])
+def test_a_header_and_its_payload_agree_on_the_confidence(backend: str, promised: bool) -> None:
+    header = EngineHeader(SPEC, backend, "fp32", "", options={"confidence": promised})
+    engine = engine_class(backend)(header, brightest_channel(confidence=not promised))
+    with pytest.raises(EngineFileError, match=r"^engine gives class_map.*header promises class_map.*build.*$"), engine:
+        pass
+    with pytest.raises(UsageError, match="not open"):
+        engine.infer(frames(1))
 
 
 def test_answers_are_the_callers_own(make: Callable[..., Engine]) -> None:

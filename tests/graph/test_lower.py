@@ -11,9 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from rtpsp.errors import ModelError
+from rtpsp.errors import BoundNotMet, ModelError
+from rtpsp.graph.classmap import to_class_map
 from rtpsp.graph.lower import load_model, lower, model_bytes, save_model
-from rtpsp.graph.verify import run, sample_frames
+from rtpsp.graph.verify import run, sample_frames, to_confidence
 from rtpsp.spec import ModelSpec
 
 
@@ -30,6 +31,34 @@ def test_frames_in_class_maps_out(
     assert lowered.graph.outputs[0].shape == ir.Shape((batch, *spec.size))
     frames = sample_frames(spec, 3, seed=9)
     assert np.mean(run(lowered, spec, frames).class_map == run(model, spec, frames).class_map) >= 0.9999
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_confidence_on_request(model: ir.Model, spec: ModelSpec, batch: int) -> None:
+    lowered = lower(model, spec, batch, confidence=True, threads=1)
+    assert [(value.name, value.dtype, value.shape) for value in lowered.graph.outputs] == [
+        (name, ir.DataType.UINT8, ir.Shape((batch, *spec.size))) for name in ("class_map", "confidence")
+    ]
+    frames = sample_frames(spec, 3, seed=9)
+    answer, scores = run(lowered, spec, frames), run(model, spec, frames).logits
+    assert scores is not None and answer.confidence is not None
+    assert np.abs(answer.confidence - to_confidence(scores).astype(int)).max() <= 1
+    without = lower(model, spec, batch, verify=False)
+    assert [value.name for value in without.graph.outputs] == ["class_map"]
+    np.testing.assert_array_equal(answer.class_map, run(without, spec, frames).class_map)
+
+
+def test_a_wrong_confidence_is_refused(model: ir.Model, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: ir.Model, spec: ModelSpec, confidence: bool) -> ir.Model:
+        graph = to_class_map(graph, spec, confidence)
+        steps = graph.graph.initializers["confidence/steps"]
+        steps.const_value = ir.tensor(np.array(250, np.float32), name=steps.name)
+        return graph
+
+    monkeypatch.setattr("rtpsp.graph.lower.to_class_map", broken)
+    with pytest.raises(BoundNotMet, match=r"giving class maps gives a wrong confidence: off by up to 5 of 255"):
+        lower(model, spec, confidence=True)
+    lower(model, spec, confidence=True, verify=False)
 
 
 def test_lowered_graph_is_valid_and_carries_the_spec(model: ir.Model, spec: ModelSpec, tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ import pytest
 from rtpsp.errors import BoundNotMet, InputError, ModelError
 from rtpsp.graph import lower as room
 from rtpsp.graph.fold import fold
-from rtpsp.graph.verify import Comparison, Outputs, compare, measure, require, run, sample_frames, to_image
+from rtpsp.graph.verify import (
+    Comparison,
+    Outputs,
+    compare,
+    measure,
+    require,
+    run,
+    sample_frames,
+    to_confidence,
+    to_image,
+)
 from rtpsp.spec import ModelSpec
 
 
@@ -31,6 +41,26 @@ def test_scores_that_are_no_numbers_are_infinitely_wrong() -> None:
         assert measure(outputs([1.0, 0.0]), outputs(other)).max_error_relative == np.inf
     assert measure(outputs([0.0, 0.0]), outputs([0.0, 1.0])).max_error_relative == np.inf
     assert measure(outputs([0.0, 0.0]), outputs([0.0, 0.0])).max_error_relative == 0.0
+
+
+def test_confidence_by_definition() -> None:
+    scores = np.log(np.array([[0.9, 0.25], [0.1, 0.75]], np.float32)).reshape(1, 2, 1, 2)
+    assert to_confidence(scores).tolist() == [[[round(255 * 0.9), round(255 * 0.75)]]]
+    assert to_confidence(scores + 1000).tolist() == to_confidence(scores).tolist(), "only differences count"
+    assert to_confidence(np.zeros((1, 4, 1, 1), np.float32)).tolist() == [[[64]]]
+
+
+def test_confidence_error_against_scores_and_against_a_confidence() -> None:
+    reference = outputs([0, 3, 0, 0])  # 1/2 and e³ / (1 + e³)
+    told = to_confidence(np.array([0, 3, 0, 0], np.float32).reshape(1, 2, 1, 2))
+    other = Outputs(None, reference.class_map, told + np.array([0, 2], np.uint8))
+    assert measure(reference, other).max_confidence_error == 2
+    assert measure(Outputs(None, reference.class_map, told), other).max_confidence_error == 2
+    assert measure(Outputs(None, reference.class_map), other).max_confidence_error is None
+    assert measure(other, reference).max_confidence_error is None
+    require(Comparison(None, 1.0, 1), "a good pass")
+    with pytest.raises(BoundNotMet, match="a bad pass gives a wrong confidence: off by up to 2"):
+        require(measure(reference, other), "a bad pass")
 
 
 @pytest.mark.parametrize(

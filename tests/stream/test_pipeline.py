@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.engine.base import EngineOptions
+from rtpsp.engine.base import Answer, EngineOptions
 from rtpsp.engine.fake import FakeEngine
 from rtpsp.errors import SourceLost, UsageError
-from rtpsp.labels import CAMVID
-from rtpsp.spec import EngineHeader, ModelSpec
+from rtpsp.fit import no_class
+from rtpsp.header import EngineHeader
+from rtpsp.labels import CAMVID, LabelSet, distinct_palette
+from rtpsp.live import RunOptions, run
+from rtpsp.spec import Fit, ModelSpec
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.recording import VideoFile
-from rtpsp.stream.render import RenderOptions
+from rtpsp.stream.render import Renderer, RenderOptions
 from rtpsp.stream.selection import Selection
 from rtpsp.stream.source import SourceOptions, open_source
 from tests.stream.doubles import HEIGHT, WIDTH, Collector, Numbers
@@ -137,7 +140,7 @@ class Breaking(FakeEngine):
             raise RuntimeError("the engine broke")
         return super()._open()
 
-    def _start(self, frames: Image) -> tuple[float, ClassMap]:
+    def _start(self, frames: Image) -> tuple[float, Answer]:
         self.batches += 1
         if self.batches == self.at:
             raise RuntimeError("the engine broke")
@@ -268,3 +271,90 @@ def test_batches_are_refused() -> None:
     engine.header, engine.batch = header, 4
     with pytest.raises(UsageError, match="batches of 4"):
         Pipeline(Numbers(1), engine)
+
+
+def ramp(frames: Image) -> Image:
+    """A confidence that takes every value."""
+    values = np.arange(frames.shape[1] * frames.shape[2], dtype=np.uint32) % 256
+    return values.astype(np.uint8).reshape(1, *frames.shape[1:3])
+
+
+@pytest.mark.parametrize(
+    ("least", "first"),
+    [
+        (None, 0),
+        (0.0, 0),
+        (1e-9, 1),
+        (0.2, 51),
+        (0.2 + 1e-12, 52),
+        (0.5, 128),
+        (97 / 255, 97),
+        (251 / 255, 251),
+        (1, 255),
+    ],
+)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_pixels_below_the_least_confidence_get_no_class(least: float | None, first: int, depth: int) -> None:
+    engine = FakeEngine(
+        SPEC, answer=lambda frames: frames[..., 0] % 11, options=EngineOptions(depth=depth), confidence=ramp
+    )
+    sink = Collector()
+    report = run(Numbers(5), engine, [sink], RunOptions(min_confidence=least))
+    assert [item.frame.index for item in sink.items] == list(range(5))
+    for item in sink.items:
+        sure = ramp(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8))[0] >= first
+        assert (item.class_map == np.where(sure, item.frame.index, 255)).all() and item.class_map.dtype == np.uint8
+    assert report.engine.get("min_confidence") == (least or None)
+    assert report.stages["infer"].count == 5
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.int32), (300, np.int32)])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+def test_unknown_is_never_a_class_whatever_their_number_and_the_fit(classes: int, dtype: type, fit: Fit) -> None:
+    labels = LabelSet("many", tuple(map(str, range(classes))), distinct_palette(255) + distinct_palette(classes - 255))
+    spec = ModelSpec("many", "fake", 40, 40, labels, fit=fit)  # the frames are 60x80
+
+    def last(frames: Image) -> ClassMap:
+        return np.full(frames.shape[:3], classes - 1, spec.class_dtype)
+
+    def right_half(frames: Image) -> Image:
+        confidence = np.zeros(frames.shape[:3], np.uint8)
+        confidence[:, :, 20:] = 255
+        return confidence
+
+    sink = Collector("overlay")
+    engine = FakeEngine(spec, answer=last, confidence=right_half)
+    run(Numbers(2), engine, [sink], RunOptions(min_confidence=0.5))
+    seen = slice(40, 70) if fit == "crop" else slice(40, 80)
+    for item in sink.items:
+        expected = np.full((HEIGHT, WIDTH), no_class(classes))
+        expected[:, seen] = classes - 1
+        assert (item.class_map == expected).all() and item.class_map.dtype == dtype
+
+
+def test_a_threshold_needs_an_engine_that_gives_a_confidence() -> None:
+    source = Numbers(3)
+    with pytest.raises(UsageError, match=r"engine of tiny gives no confidence, .*build-engine MODEL --confidence'$"):
+        run(source, FakeEngine(SPEC), options=RunOptions(min_confidence=0.5))
+    assert source.closed >= 1
+    run(Numbers(3), FakeEngine(SPEC), options=RunOptions(min_confidence=0))
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.01, float("nan")])
+def test_a_least_confidence_is_a_probability(least: float) -> None:
+    for options in (RunOptions, PipelineOptions):
+        with pytest.raises(UsageError, match=r"expected 0 .* to 1"):
+            options(min_confidence=least)
+
+
+@pytest.mark.parametrize(("least", "fit", "listed"), [(None, "stretch", 0), (0.5, "stretch", 1), (None, "crop", 1)])
+def test_the_legend_lists_unknown_where_it_can_occur(least: float | None, fit: Fit, listed: int) -> None:
+    spec = ModelSpec("tiny", "fake", HEIGHT, WIDTH, CAMVID, fit=fit)
+    engine = FakeEngine(spec, confidence=lambda frames: np.full(frames.shape[:3], 255, np.uint8))
+    sink = Collector("overlay")
+    source = open_source("sim://street?w=640&h=480&frames=1")
+    run(source, engine, [sink], RunOptions(min_confidence=least, render=RenderOptions(legend=True, alpha=0)))
+    plain = Renderer(CAMVID, RenderOptions(legend=True, alpha=0, unknown=bool(listed)))
+    item = sink.items[0]
+    frame = plain.draw("frame", item.frame.to_bgr(None), item.class_map)
+    assert (item.pictures["overlay"] == plain.draw("overlay", frame, item.class_map)).all()
