@@ -8,6 +8,7 @@ And in the capture thread, decoding one image overlaps with inference on the one
 from __future__ import annotations
 
 import glob
+import itertools
 import logging
 import re
 import time
@@ -23,6 +24,7 @@ import numpy as np
 
 from rtpsp.errors import SourceError, SourceLost
 from rtpsp.stream.frame import Frame, Image
+from rtpsp.stream.names import nothing_at, shown
 from rtpsp.stream.source import IMAGE_SUFFIXES, Source, SourceInfo, SourceOptions
 
 _log = logging.getLogger(__name__)
@@ -45,7 +47,10 @@ def open_images(uri: str, options: SourceOptions) -> Source:
     first, end = round(options.start * NOMINAL_FPS), options.end
     chosen = paths[first : None if end is None else max(0, round(end * NOMINAL_FPS))]
     if not chosen:
-        raise SourceError(f"{uri} holds {len(paths)} images, and none of them is in the part that was asked for")
+        raise SourceError(
+            f"{shown(uri)} holds {len(paths)} images at {NOMINAL_FPS:g} a second, "
+            "and none of them is in the part that was asked for: check --start and --end"
+        )
     return ImageSource(uri, chosen, options.loop)
 
 
@@ -53,21 +58,21 @@ class ImageSource(Source):
     """Images in order, each with its own size; `captured` is the moment that it was decoded.
 
     One that cannot be read is passed over with a warning and counts in `missed`: a long run is not lost to one file.
+    One that is skipped is not even opened.
     """
 
     def __init__(self, uri: str, paths: Sequence[Path], loop: bool = False, fps: float = NOMINAL_FPS) -> None:
-        self._uri, self._fps = uri, fps
-        self._frames = self._all(paths, loop)
-        self._next = next(self._frames, None)
-        if self._next is None:
-            if len(paths) == 1:
-                raise SourceError(f"{paths[0]} cannot be decoded as an image")
-            raise SourceError(f"{uri}: none of its {len(paths)} files can be decoded as an image")
+        self._uri, self._fps, self._count = shown(uri), fps, len(paths)
+        self._files = _all(paths, loop)
+        self._unread = 0
+        self._untold: list[str] | None = []
+        first = self._first(paths)
+        self._next: Frame | None = first
         self.info = SourceInfo(
             uri=uri,
             kind="images",
-            height=self._next.height,
-            width=self._next.width,
+            height=first.height,
+            width=first.width,
             fps=fps,
             frames=None if loop else len(paths),
             detail="one image" if len(paths) == 1 else f"{len(paths)} images",
@@ -81,46 +86,92 @@ class ImageSource(Source):
         """
         frame, self._next = self._next, None
         # The first was decoded when the source was opened, however long ago that is.
-        return replace(frame, captured=time.monotonic()) if frame else next(self._frames, None)
+        return replace(frame, captured=time.monotonic()) if frame else self._decoded()
+
+    def skip(self) -> bool:
+        """Pass over the next file without opening it, so that nobody learns whether it can be decoded."""
+        if self._next is not None:
+            self._next = None
+            return True
+        return next(self._files, None) is not None
 
     def close(self) -> None:
         """End it: no file is held open between two reads."""
-        self._next, self._frames = None, iter(())
+        self._next, self._files = None, iter(())
 
-    def _all(self, paths: Sequence[Path], loop: bool) -> Iterator[Frame]:
-        index, names = 0, _names(paths)
-        while True:
-            missed_before = self.missed
-            for path, name in zip(paths, names, strict=True):
-                image = _decode(path)
-                if image is None:
-                    _log.warning("%s cannot be decoded as an image: passed over", path)
-                    self.missed += 1
-                else:
-                    height, width = image.shape[:2]
-                    pts, now = index / self._fps, time.monotonic()
-                    yield Frame(index, pts, now, height, width, partial(_to_bgr, image), name)
-                index += 1
-            if not loop or index == self.missed:
-                return
-            if self.missed - missed_before == len(paths):
-                raise SourceLost(f"{self._uri}: none of its {len(paths)} images can be read any more")
+    def _first(self, paths: Sequence[Path]) -> Frame:
+        try:
+            first = self._decoded()
+        except SourceLost:
+            first = None
+        if first is None and len(paths) == 1:
+            raise SourceError(f"{shown(paths[0])} cannot be decoded as an image: give one of {_SUFFIXES}")
+        if first is None:
+            raise SourceError(f"{self._uri}: none of its {len(paths)} files can be decoded as an image")
+        untold, self._untold = self._untold or [], None
+        for warning in untold:
+            _log.warning(warning)
+        return first
+
+    def _decoded(self) -> Frame | None:
+        for index, path, name in self._files:
+            image = _decode(path)
+            if image is not None:
+                self._unread = 0
+                height, width = image.shape[:2]
+                return Frame(index, index / self._fps, time.monotonic(), height, width, partial(_to_bgr, image), name)
+            self._pass_over(path)
+        return None
+
+    def _pass_over(self, path: Path) -> None:
+        self.missed += 1
+        self._unread += 1
+        warning = f"{shown(path)} cannot be decoded as an image: passed over"
+        if self._untold is None:
+            _log.warning(warning)
+        else:  # while it is being opened: where no file can be decoded, one error says so for all of them
+            self._untold.append(warning)
+        if self._unread > self._count:
+            raise SourceLost(f"{self._uri}: none of its {self._count} images can be read any more")
+
+
+def _all(paths: Sequence[Path], loop: bool) -> Iterator[tuple[int, Path, str]]:
+    """Each file's number in the run, path and name."""
+    numbers, names = itertools.count(), _names(paths)
+    while True:
+        for path, name in zip(paths, names, strict=True):
+            yield next(numbers), path, name
+        if not loop:
+            return
 
 
 def _find(uri: str) -> list[Path]:
     path = Path(uri)
-    if path.is_dir():
-        found, where = list(path.iterdir()), "the folder"
-    elif path.exists():
-        return [path]
-    elif glob.has_magic(uri):
-        found, where = [Path(name) for name in glob.glob(uri)], "the pattern"
-    else:
-        raise SourceError(f"no file {uri!r}: check the path")
+    try:
+        if path.is_dir():
+            found, what = list(path.iterdir()), f"the folder {shown(repr(uri))}"
+        elif path.exists():
+            return [path]
+        elif glob.has_magic(uri):
+            found, what = [Path(name) for name in glob.glob(uri)], f"the pattern {shown(repr(uri))}"
+        else:
+            raise nothing_at(uri)
+    except OSError as error:
+        raise SourceError(f"{shown(uri)}: {error.strerror}: check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{shown(uri)} is no path and no pattern: check it") from error
     images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-    if not images:
-        raise SourceError(f"{where} {uri!r} matches {len(found)} files, none of them one of {_SUFFIXES}")
-    return sorted(images, key=_natural)
+    if images:
+        return sorted(images, key=_natural)
+    if what.startswith("the pattern"):
+        count = f"matches {_count(found)} and no image" if found else "matches no file"
+    else:
+        count = f"holds {_count(found)} and no image" if found else "is empty"
+    raise SourceError(f"{what} {count}: expected images ({_SUFFIXES})")
+
+
+def _count(paths: Sequence[Path]) -> str:
+    return "1 file" if len(paths) == 1 else f"{len(paths)} files"
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -137,11 +188,16 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
 
 def _decode(path: Path) -> Image | None:
     """The image as uint8 [height, width, 3] BGR, turned as its EXIF orientation says, or None."""
+    log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 4 has these two itself
+    level = log.getLogLevel()
+    log.setLogLevel(_ERRORS)  # it would warn of what we say ourselves
     try:
         # Through NumPy: `imread` cannot open every name on Windows, and writes its own complaint to stderr.
         image: Any = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
+    except (OSError, ValueError, cv2.error):
         return None
+    finally:
+        log.setLogLevel(level)
     return None if image is None else np.asarray(image, np.uint8)
 
 
@@ -152,4 +208,5 @@ def _to_bgr(image: Image, out: Image | None) -> Image:
     return out
 
 
+_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR
 _SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from fractions import Fraction
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
@@ -17,6 +19,7 @@ from rtpsp.arrays import Image
 from rtpsp.errors import OutputError, UsageError
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.sink import Sink
 from rtpsp.stream.slot import Slot
 from rtpsp.stream.source import SourceInfo
@@ -39,21 +42,25 @@ class VideoFile(Sink):
     """Records what is shown as H.264 in yuv420p, at the source's own times.
 
     Encoding has a thread of its own, so that the next picture is drawn while this one is encoded; `write` waits only
-    when it falls two pictures behind. The size is that of the first picture; later ones of another are scaled to it.
-    A recording that breaks off, by a full disk or a killed process, plays but for its last second or two; a file of
-    that name is written over when the first picture comes, and not before.
+    when it falls two pictures behind. The size is that of the first picture, an odd one a row or column larger; later
+    pictures of another size are scaled into it, between black bars where their shape differs, and a warning in the log
+    says so. A recording that breaks off, by a full disk or a killed process, plays but for its last second or two; a
+    file of that name is written over when the first picture comes, and not before.
 
     Args:
-        path: ``.mp4``, ``.mkv`` or ``.mov``.
+        path: ``.mp4``, ``.mkv`` or ``.mov``; a ``~`` is the home.
         view: What to record.
         crf: x264's quality, 0 (lossless) to 51; 20 is hard to tell from the source.
         threads: Encoder threads.
     """
 
     def __init__(self, path: str | Path, view: View = "overlay", crf: int = 20, threads: int = 1) -> None:
-        self._path = Path(path)
+        self._path = Path(expanded(path))
+        self._name = shown(self._path)
         if self._path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"cannot record to {self._path.name!r}: the name must end in {', '.join(SUFFIXES)}")
+            raise UsageError(
+                f"cannot record to {shown(repr(self._path.name))}: the name must end in {', '.join(SUFFIXES)}"
+            )
         self.view: View = view
         self._crf = crf
         self._threads = threads
@@ -63,6 +70,7 @@ class VideoFile(Sink):
         self._encode = Series()
         self._fps = float(NOMINAL_FPS)
         self._there_before = False
+        self._kept = True
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
         """Make sure that the file can be written.
@@ -73,15 +81,16 @@ class VideoFile(Sink):
         """
         del spec
         self._fps = info.fps or NOMINAL_FPS
-        self._there_before = self._path.exists()
-        if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
-            raise UsageError(f"{self._path} is the source itself and would be lost: give another place with --output")
         try:
+            self._there_before = self._path.exists()
+            if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
+                raise UsageError(f"{self._name} is the source itself and would be lost: give another place to --output")
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab"):  # nothing is lost yet: the run may still fail before it has a picture
                 pass
-        except OSError as error:
-            raise OutputError(f"{self._path}: {error.strerror}; give another place with --output") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no path can look like this"
+            raise OutputError(f"{self._name}: {reason}; give another place with --output") from error
         self._thread = threading.Thread(target=self._record, name="rtpsp-encode", daemon=True)
         self._thread.start()
 
@@ -106,28 +115,40 @@ class VideoFile(Sink):
     @property
     def output(self) -> str | None:
         """The file; None as long as nothing is in it."""
-        return str(self._path) if len(self._encode) else None
+        return str(self._path) if len(self._encode) and self._kept else None
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise OutputError(f"{self._path}: {failure}; what was recorded up to here is kept") from failure
+            reason = getattr(failure, "strerror", None) or failure
+            kept = "what was recorded up to here is kept" if self._kept else "nothing was recorded"
+            cure = "free the disk or give another place with --output" if isinstance(failure, OSError) else ""
+            raise OutputError("; ".join(filter(None, (f"{self._name}: {reason}", kept, cure)))) from failure
 
     def _record(self) -> None:
         try:
             first = self._pictures.get()
             if first is None:
-                if not self._there_before:
-                    self._path.unlink(missing_ok=True)  # an empty file would look like a recording
+                self._remove_if_new()
                 return
             # "file:" keeps a colon in a name from being taken for a protocol.
             with av.open(f"file:{self._path}", "w", options=_muxer_options(self._path)) as container:
-                self._encode_all(_Encoder(container, first[1], self._fps, self._crf, self._threads), first)
+                encoder = _Encoder(container, first[1], self._fps, self._crf, self._threads, self._name)
+                self._encode_all(encoder, first)
         except Exception as error:
             _log.debug("encoder failed", exc_info=True)
+            self._kept = _plays(self._path)
+            if not self._kept:
+                self._remove_if_new()
             self._failure = error
         finally:
             self._pictures.close()
+
+    def _remove_if_new(self) -> None:
+        """An empty file would look like a recording."""
+        if not self._there_before:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _encode_all(self, encoder: _Encoder, first: tuple[float, Image]) -> None:
         item: tuple[float, Image] | None = first
@@ -142,9 +163,10 @@ class _Encoder:
     """One x264 stream in an open container."""
 
     def __init__(
-        self, container: av.container.OutputContainer, picture: Image, fps: float, crf: int, threads: int
+        self, container: av.container.OutputContainer, picture: Image, fps: float, crf: int, threads: int, name: str
     ) -> None:
-        self._container = container
+        self._container, self._name = container, name
+        self._first_size = self._size = picture.shape[:2]
         height, width = (size + size % 2 for size in picture.shape[:2])  # yuv420p halves both: odd sizes are padded
         # The encoder shares its cores with inference: superfast takes 5 ms where the usual veryfast takes 13 (960x540,
         # one core) and shows the same picture in a larger file. Without zerolatency x264 holds 40 frames back, which is
@@ -183,15 +205,44 @@ class _Encoder:
         self._container.mux(self._stream.encode(None))
 
     def _fitted(self, picture: Image) -> Image:
-        import cv2
-
+        """The picture at the recording's size: padded by a row or column of its own, or scaled between bars."""
         height, width = self._stream.height, self._stream.width
-        missing = height - picture.shape[0], width - picture.shape[1]
-        if missing == (0, 0):
-            return picture
-        if all(0 <= pixels <= 1 for pixels in missing):
+        if picture.shape[:2] == self._first_size:
+            missing = height - picture.shape[0], width - picture.shape[1]
+            if missing == (0, 0):
+                return picture
             return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        if self._size == self._first_size:
+            got, first = (f"{size[1]}x{size[0]}" for size in (picture.shape[:2], self._first_size))
+            _log.warning("%s: a picture of %s follows on %s: such pictures are scaled into it", self._name, got, first)
+        self._size = picture.shape[:2]
+        return letterbox(picture, height, width)
+
+
+def letterbox(picture: Image, height: int, width: int) -> Image:
+    """The whole picture in its own shape, centred between black bars: uint8 [height, width, 3]."""
+    import cv2
+
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    rows, columns = (
+        max(1, min(most, round(scale * n))) for n, most in zip(picture.shape, (height, width), strict=False)
+    )
+    scaled = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    if (rows, columns) == (height, width):
+        return np.asarray(scaled, np.uint8)
+    out = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    out[top : top + rows, left : left + columns] = scaled
+    return out
+
+
+def _plays(path: Path) -> bool:
+    """Whether there is a picture in a recording that broke off."""
+    try:
+        with av.open(f"file:{path}") as container:
+            return any(True for _ in container.decode(video=0))
+    except (FFmpegError, IndexError, OSError):
+        return False
 
 
 def _muxer_options(path: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Selection(Source):
 
         Args:
             source: Where frames come from.
-            every: Take each `every`-th frame, from the first on.
+            every: Take each `every`-th frame, from the first on; images between them are not decoded.
             max_fps: Take at most so many frames a second of the source's time.
             max_frames: End after so many frames were taken.
             pace: "source" plays a file at its own rate, as a camera would: a frame with PTS p is due p seconds after
@@ -73,12 +73,18 @@ class Selection(Source):
             SourceLost: As the source.
         """
         while self._taken != self._max_frames and not self._ended():
+            passed_over = self._seen % self._every > 0
             with self._reading:
-                frame = None if self._closed else self._source.read()
+                frame, more = None, False
+                if not self._closed and passed_over:
+                    more = self._source.skip()
+                elif not self._closed:
+                    frame = self._source.read()
                 self.missed = self._source.missed
-            if frame is None:
+            if frame is None and not more:
                 return None
-            if not self._wanted(frame.pts):
+            self._seen += 1
+            if frame is None or not self._due(frame.pts):
                 self.skipped += 1
                 continue
             if self._paced:
@@ -105,10 +111,7 @@ class Selection(Source):
     def _ended(self) -> bool:
         return self._closed or self._stop.is_set()
 
-    def _wanted(self, pts: float) -> bool:
-        number, self._seen = self._seen, self._seen + 1
-        if number % self._every:
-            return False
+    def _due(self, pts: float) -> bool:
         if not self._interval:
             return True
         # A tenth of the source's interval early is in time: stamps are rounded, and at 30 a 30 fps source has them all.

@@ -1,55 +1,34 @@
 """The simulator as a source: a drawn street with its own ground truth, and a camera's faults on request.
 
-    sim://street?w=960&h=720&fps=30&frames=300&seed=1&live=1&stall=5s&drop=2%&jitter=40ms
-
-Parameters of the picture:
-
-    w, h        size in pixels; 640 and 480
-    fps         frames a second; 30
-    frames      how many there are; 300, or endless with live=1
-    seed        which street, and which faults; 1
-    timecode    1 draws into each picture when it was really exposed, in microseconds: of `time.monotonic` with live=1,
-                of the file's own time without
-
-Without live=1 it is like a file: as fast as it is read, nothing is lost. With live=1 it is a camera that starts with
-the first read and then exposes frame i at i/fps seconds on its own clock, whether or not anyone reads. Its faults:
-
-    jitter      a random delay of delivery up to this time, e.g. 40ms; the order is kept
-    burst       frames are held back and delivered so many at a time, as some networks do
-    drop        share of the frames that the device loses, e.g. 2%; they count in `missed`
-    stall       once, nothing is delivered for this time, e.g. 5s; what the fifo then holds comes late
-    stall_at    when the stall begins, e.g. 2s; a third of the run, or 5 s where it is endless
-    fifo        how many delivered frames wait for a reader; 1. When full, the newest overwrites the oldest, which
-                counts in `missed`: 1 is a camera's ring, a large number a network's backlog: all comes, but late
+`rtpsp.stream.simulation` lists what a URI may say. Without live=1 the simulator is like a file: as fast as it is read,
+nothing is lost. With live=1 it is a camera that starts with the first read and then exposes frame i at i/fps seconds on
+its own clock, whether or not anyone reads.
 
 `Frame.captured` is worked out from time stamp and arrival as for any camera; the simulator does not tell what it knows.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Protocol
 
 from rtpsp.errors import SourceError, SourceLost
 from rtpsp.sim.street import Street
 from rtpsp.sim.timecode import draw_timecode
 from rtpsp.stream.clock import CaptureClock
 from rtpsp.stream.frame import Frame, Image
-from rtpsp.stream.source import Source, SourceInfo, SourceOptions
+from rtpsp.stream.names import shown
+from rtpsp.stream.simulation import Simulation as Simulation
+from rtpsp.stream.simulation import parse_simulation as parse_simulation
+from rtpsp.stream.source import Source, SourceInfo, SourceOptions, refuse_others
 
 STALL_AT = 5.0  # seconds into an endless run where a stall begins if it is not said
-
-
-_N = TypeVar("_N", int, float)
 
 
 class Scene(Protocol):
@@ -62,36 +41,21 @@ class Scene(Protocol):
         """Class ids of picture `index` as uint8 [height, width]."""
 
 
-@dataclass(frozen=True)
-class Simulation:
-    """The parameters of a simulator URI, as the module explains them; times in seconds, `drop` from 0 to 1."""
-
-    w: int = 640
-    h: int = 480
-    fps: float = 30.0
-    frames: int | None = None
-    seed: int = 1
-    live: bool = False
-    timecode: bool = False
-    jitter: float = 0.0
-    burst: int = 1
-    drop: float = 0.0
-    stall: float = 0.0
-    stall_at: float | None = None
-    fifo: int = 1
-
-
 def open_simulator(uri: str, options: SourceOptions) -> Source:
     """Open the simulator.
 
     Args:
-        uri: `sim://street?…`, with the parameters that this module lists.
+        uri: `sim://street?…`, with the parameters that `rtpsp.stream.simulation` lists.
         options: `loop` and `read_timeout` are read, and without live=1 `start` and `end`.
 
     Raises:
         SourceError: An unknown scene, or a parameter that is unknown, malformed or without effect.
+        UsageError: `start` or `end` with live=1: a camera has neither.
     """
     simulation = parse_simulation(uri)
+    uri = shown(uri)
+    if simulation.live:
+        refuse_others(options, "a live simulator", ("loop",))
     try:
         scene = Street(simulation.h, simulation.w, simulation.fps, simulation.seed)
     except ValueError as error:
@@ -128,7 +92,7 @@ class FileSimulator(Source):
 
 
 class LiveSimulator(Source):
-    """A camera with its own clock; see the module for its faults.
+    """A camera with its own clock; see `rtpsp.stream.simulation` for its faults.
 
     It needs no thread: when each frame is exposed and delivered is known beforehand, so that a read works out what the
     device holds by now. `clock` and `sleep` stand in for time itself in tests.
@@ -231,69 +195,3 @@ def _draw(scene: Scene, picture: int, exposed: int | None, out: Image | None) ->
 
 def _info(uri: str, s: Simulation, frames: int | None) -> SourceInfo:
     return SourceInfo(uri, "sim", s.h, s.w, s.fps, frames, s.live, f"street with seed {s.seed}")
-
-
-def parse_simulation(uri: str) -> Simulation:
-    """Read the parameters of a simulator URI.
-
-    Raises:
-        SourceError: An unknown scene, or a parameter that is unknown, given twice, malformed or without effect.
-    """
-    parts = urlsplit(uri)
-    if parts.netloc != "street":
-        raise SourceError(f"{uri}: no scene {parts.netloc!r}: the simulator has one, sim://street")
-    values: dict[str, Any] = {}
-    for name, text in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in _PARAMETERS:
-            near = difflib.get_close_matches(name, _PARAMETERS, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise SourceError(f"{uri}: no parameter {name}={text}: {hint}there are {', '.join(_PARAMETERS)}")
-        if name in values:
-            raise SourceError(f"{uri}: {name} is given twice")
-        expected, read = _PARAMETERS[name]
-        try:
-            values[name] = read(text)
-        except ValueError:
-            raise SourceError(f"{uri}: {name}={text} is not {expected}") from None
-    faults = [name for name in ("jitter", "burst", "drop", "stall", "stall_at", "fifo") if name in values]
-    if faults and not values.get("live"):
-        raise SourceError(f"{uri}: {faults[0]} is a camera's fault and needs live=1")
-    return Simulation(**values)
-
-
-def _share(text: str) -> float:
-    return _within(float(text[:-1]) / 100 if text.endswith("%") else float(text), 0.0, 0.99)
-
-
-def _duration(text: str) -> float:
-    for unit, scale in (("ms", 1e-3), ("s", 1.0)):
-        if text.endswith(unit):
-            return _within(float(text[: -len(unit)]) * scale, 0.0, 1e6)
-    raise ValueError
-
-
-def _within(value: _N, lowest: float, highest: float) -> _N:
-    if not lowest <= value <= highest:  # also for a NaN
-        raise ValueError
-    return value
-
-
-_FLAG = ("0 or 1", lambda text: bool(("0", "1").index(text)))
-_PIXELS = ("a number of pixels from 1 to 8192", lambda text: _within(int(text), 1, 8192))
-_TIME = ("a time such as 5s or 40ms", _duration)
-_COUNT = ("a number from 1 on", lambda text: _within(int(text), 1, 10**9))
-_PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "w": _PIXELS,
-    "h": _PIXELS,
-    "fps": ("a rate from 0.1 to 1000", lambda text: _within(float(text), 0.1, 1000)),
-    "frames": _COUNT,
-    "seed": ("a number from 0 on", lambda text: _within(int(text), 0, 2**32 - 1)),
-    "live": _FLAG,
-    "timecode": _FLAG,
-    "jitter": _TIME,
-    "burst": _COUNT,
-    "drop": ("a share of 99% at most, such as 2% or 0.02", _share),
-    "stall": _TIME,
-    "stall_at": _TIME,
-    "fifo": _COUNT,
-}

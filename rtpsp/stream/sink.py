@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,9 +11,11 @@ from types import TracebackType
 import numpy as np
 
 from rtpsp.errors import OutputError, UsageError
+from rtpsp.files import write_atomically
 from rtpsp.labels import to_label_list
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.source import SourceInfo
 from rtpsp.timing import Summary
 
@@ -84,11 +87,11 @@ class MaskFolder(Sink):
     black to the eye: ``classes.txt`` beside them lists names and colours in id order, in the form of `rtpsp.labels`.
 
     Args:
-        folder: Made if it is not there.
+        folder: Made if it is not there; a ``~`` is the home.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(expanded(folder))
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
         """Make the folder.
@@ -100,22 +103,25 @@ class MaskFolder(Sink):
         """
         if len(spec.labels) > np.iinfo(np.uint16).max:
             raise UsageError(f"a PNG holds 65535 classes, the model has {len(spec.labels)}")
-        if self._folder.exists() and any(self._folder.samefile(folder) for folder in _image_folders(info)):
-            raise UsageError(
-                f"{self._folder} holds the images themselves, and masks have their names: give another folder to "
-                "--save-masks"
-            )
+        name = shown(self._folder)
         try:
+            if self._folder.exists() and any(self._folder.samefile(folder) for folder in _image_folders(info)):
+                raise UsageError(
+                    f"{name} holds the images themselves, and masks have their names: give another folder to "
+                    "--save-masks"
+                )
             self._folder.mkdir(parents=True, exist_ok=True)
             self._write_classes(to_label_list(spec.labels))
-        except OSError as error:
-            raise OutputError(f"{self._folder}: {error.strerror}; give another folder to --save-masks") from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no path can look like this"
+            raise OutputError(f"{name}: {reason}; give another folder to --save-masks") from error
 
     def _write_classes(self, text: str) -> None:
         path = self._folder / "classes.txt"
-        if path.exists() and path.read_bytes() != text.encode():
+        if not path.exists():
+            write_atomically(path, text.encode(), hint="give another folder to --save-masks")
+        elif path.read_bytes() != text.encode():
             raise UsageError(f"{path} lists other classes and would be lost: give another folder to --save-masks")
-        path.write_text(text, encoding="utf-8")
 
     def write(self, item: Rendered) -> None:
         """Write one PNG."""
@@ -130,7 +136,12 @@ class MaskFolder(Sink):
                 raise OutputError(f"{path}: OpenCV could not encode {ids.dtype} {list(ids.shape)} as PNG")
             path.write_bytes(data.tobytes())
         except OSError as error:
-            raise OutputError(f"{path}: {error.strerror}; masks up to here are kept") from error
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # half a mask would pass for one
+            raise OutputError(
+                f"{shown(path)}: {error.strerror}; masks up to here are kept; free the disk or give another folder to "
+                "--save-masks"
+            ) from error
 
     @property
     def output(self) -> str:

@@ -8,7 +8,10 @@ sim://street?w=640&h=480   the built-in simulator                (simulated.py)
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import math
+import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Literal
 
 from rtpsp.errors import SourceError, UsageError
 from rtpsp.stream.frame import Frame
+from rtpsp.stream.names import expanded, nothing_at, shown, status_of
 
 Kind = Literal["camera", "video", "images", "sim"]
 
@@ -48,19 +52,19 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What to ask of a source.
+    """What to ask of a source. One that cannot do what is asked refuses it: nothing is passed over in silence.
 
     Attributes:
         camera_size: (height, width) to ask a camera for.
         camera_fps: Frames a second to ask a camera for.
         loop: Start again at the end (files, images, a simulator with an end).
-        start: Seconds into a file to begin at.
-        end: Seconds into a file to stop at.
+        start: Seconds into a file, images (25 a second) or a simulator that is not live to begin at.
+        end: Seconds into it to stop at.
         read_timeout: Seconds that one read may take before the source counts as lost.
         decoder_threads: Threads that a decoder may use.
 
     Raises:
-        UsageError: `end` is not after `start`.
+        UsageError: `end` is not after `start`, or one of the numbers is none that can be meant.
     """
 
     camera_size: tuple[int, int] | None = None
@@ -72,6 +76,12 @@ class SourceOptions:
     decoder_threads: int = 1
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and self.start >= 0):
+            raise UsageError(f"the start is {self.start:g}, expected seconds from 0 on, such as 12.5")
+        if self.end is not None and not math.isfinite(self.end):
+            raise UsageError(f"the end is {self.end:g}, expected seconds; leave it out to go on to the end")
+        if self.camera_fps is not None and not 0 < self.camera_fps < math.inf:
+            raise UsageError(f"the camera's rate is {self.camera_fps:g}, expected frames a second")
         if self.end is not None and self.end <= self.start:
             raise UsageError(f"the end is at {self.end:g} s and the start at {self.start:g} s: give an end after it")
 
@@ -92,6 +102,14 @@ class Source(ABC):
         Raises:
             SourceLost: Nothing came within the time-out, or the device went away.
         """
+
+    def skip(self) -> bool:
+        """Pass over the next frame, where that is possible without the work of reading it; False at the end.
+
+        Raises:
+            SourceLost: As `read`.
+        """
+        return self.read() is not None
 
     def interrupt(self) -> None:
         """Ask a `read` that waits to come back soon; may be called from any thread. By default its time-out does it."""
@@ -114,35 +132,94 @@ def open_source(uri: str, options: SourceOptions | None = None) -> Source:
     """Open a camera, file, folder of images or simulator by its URI.
 
     Args:
-        uri: See the table at the head of this module. A webcam's number is its own URI: ``0``.
+        uri: See the table at the head of this module. A webcam's number is its own URI: ``0``. A ``~`` is the home.
         options: What to ask of it.
 
     Raises:
         SourceError: Nothing there, or not a source that rtpsp can read.
+        UsageError: An option that has no meaning for this source.
         MissingError: The camera device does not exist on this machine.
     """
-    module, name = _room_of(uri)
-    opener = getattr(importlib.import_module(f"rtpsp.stream.{module}"), name)
-    source: Source = opener(uri, options or SourceOptions())
+    options = options or SourceOptions()
+    if "://" not in uri:
+        uri = expanded(uri)
+    room = _room_of(uri)
+    refuse_others(options, room.what, room.options)
+    opener = getattr(importlib.import_module(f"rtpsp.stream.{room.module}"), room.opener)
+    source: Source = opener(uri, options)
     return source
 
 
-def _room_of(uri: str) -> tuple[str, str]:
-    if uri.startswith("sim://"):
-        return "simulated", "open_simulator"
-    if uri.isdigit() or uri.startswith("/dev/"):
-        return "camera", "open_camera"
-    if "://" in uri:
-        scheme = uri.split("://")[0]
-        raise SourceError(f"{scheme}:// sources are not supported: use a camera, a file, a folder of images or sim://")
-    if any(letter in uri for letter in "*?[") and not Path(uri).exists():
-        return "images", "open_images"
-    path = Path(uri)
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        return "images", "open_images"
-    if not path.exists():
-        raise SourceError(f"no file {uri!r}: check the path, or use --camera or sim://street")
-    return "video", "open_video"
+def refuse_others(options: SourceOptions, what: str, known: tuple[str, ...]) -> None:
+    """Make sure that nothing is asked for but what a source can do.
+
+    Raises:
+        UsageError: Another option is set.
+    """
+    nothing_asked = SourceOptions()
+    for name in ("camera_size", "camera_fps", "loop", "start", "end"):
+        if name not in known and getattr(options, name) != getattr(nothing_asked, name):
+            raise UsageError(f"--{name.replace('_', '-')} has no meaning for {what}: leave it out")
 
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+@dataclass(frozen=True)
+class _Room:
+    module: str
+    opener: str
+    what: str
+    options: tuple[str, ...]
+    """Those of `SourceOptions` that have a meaning."""
+
+
+_PART = ("loop", "start", "end")
+_CAMERA = _Room("camera", "open_camera", "a camera", ("camera_size", "camera_fps"))
+_VIDEO = _Room("video", "open_video", "a video file", _PART)
+_IMAGES = _Room("images", "open_images", "images", _PART)
+_SIMULATOR = _Room("simulated", "open_simulator", "the simulator", _PART)
+
+
+def _room_of(uri: str) -> _Room:
+    if uri.startswith("sim://"):
+        return _SIMULATOR
+    if "://" in uri:
+        raise _no_scheme(uri.split("://")[0])
+    if not uri.strip():
+        raise SourceError("the source's name is empty: give a video, a folder of images, a camera or sim://street")
+    if uri.isascii() and uri.isdigit() and len(uri) < 10:
+        return _CAMERA
+    pattern = any(letter in uri for letter in "*?[")
+    try:
+        status = status_of(uri)
+    except SourceError:
+        if not pattern:  # which Windows refuses as a name
+            raise
+        status = None
+    mode = 0 if status is None else status.st_mode
+    if status is None and shown(uri) != uri and (not pattern or uri.startswith("/dev/")):  # no camera is called so
+        raise nothing_at(uri)
+    if uri.startswith("/dev/") and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return _CAMERA
+    if status is None:
+        if uri.startswith("sim:"):
+            raise SourceError(f"no file {shown(repr(uri))}: did you mean sim://street?")
+        if not pattern:
+            raise nothing_at(uri)
+        return _IMAGES
+    if stat.S_ISDIR(mode):
+        return _IMAGES
+    if not stat.S_ISREG(mode):
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise SourceError(f"{shown(uri)} is a {kind}: give a file, a folder of images or a camera such as /dev/video0")
+    return _IMAGES if Path(uri).suffix.lower() in IMAGE_SUFFIXES else _VIDEO
+
+
+def _no_scheme(scheme: str) -> SourceError:
+    hint = "use a camera, a file, a folder of images or sim://"
+    if scheme.lower() == "file":
+        hint = "give the path alone"
+    elif difflib.get_close_matches(scheme.lower(), ["sim"]):
+        hint = "did you mean sim://street?"
+    return SourceError(f"{shown(scheme)}:// sources are not supported: {hint}")

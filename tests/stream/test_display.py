@@ -165,6 +165,32 @@ def test_q_quits_too(display: Display, tmp_path: Path) -> None:
     assert json.loads(out)["ended"] == "quit"
 
 
+def test_q_quits_while_the_engine_still_opens(display: Display, tmp_path: Path) -> None:
+    slow = PROGRAM.replace(
+        "report = ",
+        "import time\nright = engine._open\n"
+        "engine._open = lambda: (print('OPENING', flush=True), time.sleep(3), right())[2]\n"
+        "report = ",
+    )
+    video = tmp_path / "out.mp4"
+    run = subprocess.Popen(
+        [sys.executable, "-c", slow, str(video)],
+        env={**os.environ, "DISPLAY": display.number},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert run.stdout is not None and run.stdout.readline() == "OPENING\n"
+        display.press("q")
+        out, _ = run.communicate(timeout=20)
+    finally:
+        run.kill()
+        run.communicate()
+    told = json.loads(out)
+    assert run.returncode == 0 and (told["ended"], told["shown"]) == ("quit", 0)
+    assert not video.exists() and not list(tmp_path.glob(".*")), "no picture came: there is no recording"
+
+
 def test_a_display_is_found(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", display.number)
     assert why_no_display() is None

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from rtpsp.errors import SourceError, SourceLost
-from rtpsp.stream.frame import Frame
+from rtpsp.stream.frame import Frame, Image
+from rtpsp.stream.selection import Selection
 from rtpsp.stream.source import Source, SourceOptions, open_source
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_image_is_passed_over_and_counted(folder: Path, caplog: pytest
 
 
 def test_nothing_that_can_be_read_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="matches 0 files"):
+    with pytest.raises(SourceError, match="is empty: expected images"):
         open_source(str(tmp_path))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not an image")
@@ -128,6 +129,51 @@ def test_a_part_and_a_loop(folder: Path) -> None:
     assert [f.pts for f in frames] == pytest.approx([i / 25 for i in range(7)])
     with pytest.raises(SourceError, match="none of them is in the part"):
         open_source(str(folder), SourceOptions(start=9))
+
+
+def test_a_skipped_image_is_not_even_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def decode(path: Path) -> Image | None:
+        opened.append(path.name)
+        return np.zeros((24, 32, 3), np.uint8)
+
+    monkeypatch.setattr("rtpsp.stream.images._decode", decode)
+    for name in ("frame11.png", "frame12.png"):
+        write(folder / name, 0)
+    selection = Selection(open_source(str(folder)), every=2)
+    assert [(frame.index, frame.name) for frame in read_all(selection)] == [
+        (0, "frame1.png"), (2, "frame10.png"), (4, "frame12.png")
+    ]  # fmt: skip
+    assert opened == ["frame1.png", "frame10.png", "frame12.png"]
+    assert (selection.skipped, selection.missed) == (2, 0)
+
+
+def test_skipping_goes_round_a_loop_and_ends(folder: Path) -> None:
+    loop = Selection(open_source(str(folder), SourceOptions(loop=True)), every=2, max_frames=4)
+    assert [frame.name for frame in read_all(loop)] == ["frame1.png", "frame10.png", "frame2.png", "frame1.png"]
+    source = open_source(str(folder))
+    assert [source.skip() for _ in range(5)] == [True, True, True, False, False]
+    assert source.read() is None
+
+
+def test_only_the_error_is_said_where_no_image_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"no image")
+    for options in (SourceOptions(), SourceOptions(loop=True)):
+        with pytest.raises(SourceError, match="none of its 3 files"):
+            open_source(str(tmp_path), options)
+    assert not caplog.records
+    write(tmp_path / "3.png", 3)
+    assert len(read_all(open_source(str(tmp_path)))) == 1
+    assert len(caplog.records) == 3  # once one of them can be read, each other is named
+
+
+def test_opencv_does_not_speak_beside_us(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = (folder / "frame2.png").read_bytes()
+    (folder / "frame2.png").write_bytes(whole[: len(whole) // 2])
+    assert len(read_all(open_source(str(folder)))) == 2
+    assert "WARN" not in capfd.readouterr().err
 
 
 def test_a_loop_whose_files_vanish_does_not_spin(folder: Path) -> None:

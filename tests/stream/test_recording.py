@@ -188,3 +188,108 @@ def test_what_was_recorded_before_the_disk_was_full_plays(tmp_path: Path, suffix
         played += 1
     source.close()
     assert played > 20
+
+
+SQUARES = [tuple(colour) for colour in CAMVID.palette]  # RGB
+SIZES = {480: 640, 720: 1280, 1080: 1920}
+TWO_PER_CENT = 5  # of 255
+
+
+def squares(height: int, width: int) -> np.ndarray:
+    """The palette as a mask picture shows it: twelve large blocks, the last one black."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    for number, colour in enumerate(SQUARES):
+        row, column = divmod(number, 4)
+        top, left = row * height // 3, column * width // 4
+        picture[top : (row + 1) * height // 3, left : (column + 1) * width // 4] = colour[::-1]
+    return picture
+
+
+def centres(picture: np.ndarray) -> np.ndarray:
+    """The mean colour in the middle of each block, float [classes, 3]."""
+    height, width = picture.shape[:2]
+    found = []
+    for number in range(len(SQUARES)):
+        row, column = divmod(number, 4)
+        top, left = (2 * row + 1) * height // 6, (2 * column + 1) * width // 8
+        found.append(picture[top - 20 : top + 20, left - 20 : left + 20].reshape(-1, 3).mean(axis=0))
+    return np.array(found)
+
+
+def by_the_book(frame: av.VideoFrame) -> np.ndarray:
+    """RGB from the planes by the formula of ITU-R BT.601 or BT.709 in limited range, as the tags of the frame say."""
+    kr, kb = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114)}[int(frame.colorspace)]
+    assert int(frame.color_range) == 1
+    planes = frame.to_ndarray(format="yuv444p").astype(float)
+    y, cb, cr = (planes[0] - 16) / 219, (planes[1] - 128) / 224, (planes[2] - 128) / 224
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return np.asarray(np.stack([red, green, blue], axis=-1) * 255).clip(0, 255)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("height", SIZES)
+def test_the_palette_of_a_mask_is_right_in_every_player(tmp_path: Path, height: int, suffix: str) -> None:
+    """Tagged in stream and container, and within 2 % by the formula, by FFmpeg's converter, and by our own reader."""
+    path = tmp_path / f"palette{suffix}"
+    picture = squares(height, SIZES[height])
+    record(path, [picture] * 2, [0.0, 0.04])
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        matrix, primaries, transfer = (1, 1, 1) if height >= 720 else (5, 6, 6)
+        told = (context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        assert [int(tag) for tag in told] == [matrix, primaries, transfer, 1]
+        frame = next(container.decode(stream))
+    told = (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)
+    assert [int(tag) for tag in told] == [matrix, primaries, transfer, 1]
+    assert np.abs(centres(by_the_book(frame)) - SQUARES).max() <= TWO_PER_CENT
+    # Without the matrix that the tag names, PyAV converts by BT.601 whatever is tagged.
+    converted = frame.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+    assert np.abs(centres(converted) - SQUARES).max() <= TWO_PER_CENT
+    with open_source(str(path)) as source:
+        ours = source.read()
+        assert ours is not None
+        assert np.abs(centres(ours.to_bgr(None)[..., ::-1]) - SQUARES).max() <= TWO_PER_CENT
+
+
+def test_a_picture_of_another_shape_stands_between_bars(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "shapes.mp4"
+    wide, tall = flat(96, 128, (200, 50, 50)), flat(128, 96, (200, 50, 50))
+    with caplog.at_level("WARNING"):
+        record(path, [wide, tall, tall, wide], [0.0, 0.04, 0.08, 0.12])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: a picture of 96x128 follows on 128x96: such pictures are scaled into it"
+    ]
+    with av.open(str(path)) as container:
+        first, second, _, last = (frame.to_ndarray(format="bgr24") for frame in container.decode(video=0))
+    for whole in (first, last):
+        assert whole.min(axis=(0, 1)).tolist() == pytest.approx([200, 50, 50], abs=12)
+    assert second.shape == (96, 128, 3)
+    assert second[:, 34:94].min(axis=(0, 1)).tolist() == pytest.approx([200, 50, 50], abs=16)
+    assert second[:, :20].max() < 16 and second[:, 108:].max() < 16
+
+
+def test_an_odd_first_size_is_padded_and_its_like_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        record(tmp_path / "odd.mp4", [flat(47, 63, (10, 200, 10))] * 2, [0.0, 0.04])
+    assert not caplog.records
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a device of Linux that is always full")
+def test_a_disk_that_was_full_from_the_beginning_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out.mkv"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left on device; nothing was recorded; free the disk"):
+        record(path, [flat(48, 64, (0, 0, 0))] * 3, [0.0, 0.04, 0.08])
+    assert [left.name for left in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    record(Path("~/out.mp4"), [flat(48, 64, (0, 0, 0))], [0.0])
+    assert (tmp_path / "out.mp4").is_file()
+    source = open_source("~/out.mp4")
+    assert source.read() is not None
+    source.close()

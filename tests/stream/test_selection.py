@@ -61,6 +61,36 @@ def test_every_nth_frame() -> None:
     assert selection.skipped == 6
 
 
+class Skipping(Listed):
+    """Tells what was asked of it."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([i / 25 for i in range(count)])
+        self.asked: list[str] = []
+
+    def read(self) -> Frame | None:
+        self.asked.append("read")
+        return super().read()
+
+    def skip(self) -> bool:
+        self.asked.append("skip")
+        return super().read() is not None
+
+
+def test_frames_that_are_not_wanted_are_skipped_not_read() -> None:
+    inner = Skipping(7)
+    selection = Selection(inner, every=3)
+    assert [f.index for f in read_all(selection)] == [0, 3, 6]
+    assert inner.asked == ["read", "skip", "skip", "read", "skip", "skip", "read", "skip"]
+    assert selection.skipped == 4
+
+
+def test_every_and_the_rate_together() -> None:
+    selection = Selection(at_rate(20, 20), every=2, max_fps=5)
+    assert [f.index for f in read_all(selection)] == [0, 4, 8, 12, 16]
+    assert selection.skipped == 15
+
+
 @pytest.mark.parametrize(
     ("fps", "most", "expected"), [(25, 10, 20), (30, 29, 58), (30, 30, 60), (30, 60, 60), (60, 7, 14)]
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -7,9 +8,15 @@ import numpy as np
 import pytest
 
 from rtpsp.engine.fake import FakeEngine
-from rtpsp.errors import UsageError
+from rtpsp.errors import OutputError, UsageError
+from rtpsp.labels import CAMVID
 from rtpsp.live import run
+from rtpsp.spec import ModelSpec
+from rtpsp.stream.frame import Frame, Rendered, Stamps
 from rtpsp.stream.sink import MaskFolder
+from rtpsp.stream.source import SourceInfo
+
+SPEC = ModelSpec("tiny", "fake", 48, 64, CAMVID)
 
 
 def image(path: Path) -> None:
@@ -47,3 +54,38 @@ def test_a_list_of_other_classes_is_not_written_over(tmp_path: Path) -> None:
     mine.unlink()
     for _ in range(2):  # its own list is no hindrance the second time
         run(str(tmp_path / "a.png"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to stand for a full disk")
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
+    import resource
+
+    noise = np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, words, left in (
+        (1000, "000000.png: .*; masks up to here are kept", ["classes.txt"]),
+        (10, "classes", []),
+    ):
+        folder = tmp_path / str(limit)
+        sink = MaskFolder(folder)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(OutputError, match=words):
+                sink.open(SourceInfo("test", "sim", 64, 64), SPEC)
+                sink.write(Rendered(Frame(0, 0.0, 0.0, 64, 64, lambda out: noise), {}, noise, Stamps(0.0)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [path.name for path in folder.iterdir()] == left
+
+
+def test_a_folder_that_no_path_can_name_is_one_error(tmp_path: Path) -> None:
+    for name in ("x" * 5000, "nul\0"):
+        with pytest.raises(OutputError, match="--save-masks"):
+            MaskFolder(tmp_path / name).open(SourceInfo("test", "sim", 48, 64), SPEC)
+
+
+def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    MaskFolder("~/masks").open(SourceInfo("test", "sim", 48, 64), SPEC)
+    assert (tmp_path / "masks" / "classes.txt").is_file()

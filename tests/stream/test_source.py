@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2  # isort: skip
 import av
@@ -14,7 +16,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtpsp.errors import MissingError, SourceError
+from rtpsp.errors import MissingError, SourceError, UsageError
 from rtpsp.stream.camera import CameraSource
 from rtpsp.stream.frame import Image
 from rtpsp.stream.selection import Selection
@@ -146,3 +148,80 @@ def test_a_folder_with_a_star_in_its_name_is_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "run*1"
     folder.mkdir()
     assert some_images(folder).info.kind == "images"
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "says"),
+    [
+        ("97", {"start": 1.0}, "--start has no meaning for a camera"),
+        ("/dev/video97", {"end": 1.0}, "--end has no meaning for a camera"),
+        ("97", {"loop": True}, "--loop has no meaning for a camera"),
+        ("FOLDER", {"camera_size": (480, 640)}, "--camera-size has no meaning for images"),
+        ("FOLDER/0.png", {"camera_fps": 30.0}, "--camera-fps has no meaning for images"),
+        ("sim://street", {"camera_fps": 30.0}, "--camera-fps has no meaning for the simulator"),
+        ("sim://street?live=1", {"start": 1.0}, "--start has no meaning for a live simulator"),
+    ],
+)
+def test_an_option_without_meaning_is_refused(tmp_path: Path, uri: str, options: dict[str, Any], says: str) -> None:
+    some_images(tmp_path).close()
+    with pytest.raises(UsageError, match=says):
+        open_source(uri.replace("FOLDER", str(tmp_path)), SourceOptions(**options))
+
+
+def test_options_with_a_meaning_are_taken(tmp_path: Path) -> None:
+    some_images(tmp_path).close()
+    part = SourceOptions(start=0.04, end=0.08)
+    for uri in (str(tmp_path), "sim://street?w=160&h=120&fps=25&frames=9"):
+        with open_source(uri, part) as source:
+            assert source.info.frames == 1
+    with open_source("sim://street?w=160&h=120&live=1&frames=2", SourceOptions(loop=True)) as source:
+        assert source.info.frames is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"start": float("nan")}, "the start is nan"),
+        ({"start": float("inf")}, "the start is inf"),
+        ({"start": -1.0}, "the start is -1"),
+        ({"end": float("nan")}, "the end is nan"),
+        ({"end": float("inf")}, "the end is inf"),
+        ({"camera_fps": float("nan")}, "the camera's rate is nan"),
+        ({"camera_fps": 0.0}, "the camera's rate is 0"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(options: dict[str, float], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        SourceOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_name_is_told_the_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "Drive.mp4").touch()
+    for name, says in (
+        ("clips/drvie.mp4", "did you mean clips/Drive.mp4?"),
+        ("clips/holiday.mkv", "check the path"),
+        ("clip/Drive.mp4", "there is no folder clip"),
+        ("clops", "did you mean clips?"),
+    ):
+        with pytest.raises(SourceError) as caught:
+            open_source(name)
+        assert says in str(caught.value).replace("\\", "/")
+
+
+def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    some_images(tmp_path).close()
+    with open_source("~/0.png") as source:
+        assert source.info.uri == str(Path("~/0.png").expanduser())
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no files below /dev")
+def test_a_file_below_dev_is_no_camera() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        with some_images(Path(name)) as source:
+            assert source.info.kind == "images"
+        with a_video(Path(name)) as source:
+            assert source.info.kind == "video"

@@ -261,7 +261,9 @@ def test_a_file_cut_short_gives_what_there_is(tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         frames = read_all(open_at(cut))
     assert 20 < len(frames) < 40
-    assert f"ended after {len(frames)} of 50 frames" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{cut} ended after {len(frames)} of 50 frames: it may be cut short"
+    ]
 
 
 def test_damage_in_the_middle_does_not_end_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,6 +278,26 @@ def test_damage_in_the_middle_does_not_end_it(tmp_path: Path, caplog: pytest.Log
         frames = read_all(open_at(damaged))
     assert len(frames) < 50
     assert frames[-1].pts > 1.5
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_part_that_cannot_be_decoded_is_counted_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: bool
+) -> None:
+    noise = np.random.default_rng(1)
+    images = [noise.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(50)]
+    path = make_video(tmp_path / "a.mp4", images, gop=5, options={"movflags": "faststart"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 20_000] = b"\xff" * 20_000
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        source = open_at(path)
+        frames = read_all(source, 1000 if whole else 40)
+    assert len(frames) < 50 and frames[-1].pts > 1.5
+    assert 0 < source.missed <= 50 - len(frames) or not whole
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: a part could not be decoded and was passed over (Invalid data found when processing input)"
+    ]
 
 
 def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,197 @@
+"""Awkward engines and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from rtpsp.engine.file import write_engine_file
+from rtpsp.header import EngineHeader, Target
+from rtpsp.labels import CAMVID, LabelSet
+from rtpsp.spec import SPEC_KEY, ModelSpec
+from tests.awkward.case import Case, nothing
+from tests.conftest import save_colour_model
+
+SPEC = ModelSpec("colours", "test", 48, 64, CAMVID)
+HEADER = EngineHeader(SPEC, "openvino", "fp32", "ab" * 32, {"rtpsp": "0.1.0"}, options={"model": "colours.onnx"})
+PLAN = replace(
+    HEADER, backend="tensorrt", precision="fp16", versions={"tensorrt": "11.4.0"},
+    target=Target("x86_64", "NVIDIA H200", ("9.0",), driver="580.65"),
+)  # fmt: skip
+TWO = LabelSet("two", ("road", "sky"), ((0, 0, 0), (9, 9, 9)))
+RUN = ("run", "--source", "sim://street?w=160&h=120&frames=2", "--engine", "x.engine")
+BUILD = ("build-engine", "x.onnx", "-o", "x.engine")
+
+
+def engine(
+    header: EngineHeader = HEADER, change: Callable[[bytes], bytes] = lambda data: data, payload: bytes = bytes(10_000)
+) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        path = folder / "x.engine"
+        write_engine_file(path, header, payload)
+        path.write_bytes(change(path.read_bytes()))
+
+    return make
+
+
+def flipped(place: int) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        damaged = bytearray(data)
+        damaged[place] ^= 4
+        return bytes(damaged)
+
+    return change
+
+
+def graph(
+    inputs: list[list[int | str]], outputs: list[list[int | str]], spec: ModelSpec | None = None
+) -> Callable[[Path], None]:
+    """An ONNX file with these inputs and outputs, all float; the first goes to every output unchanged."""
+
+    def make(folder: Path) -> None:
+        ends = [
+            [
+                helper.make_tensor_value_info(f"{kind}{place}", TensorProto.FLOAT, shape)
+                for place, shape in enumerate(shapes)
+            ]
+            for kind, shapes in (("in", inputs), ("out", outputs))
+        ]
+        nodes = [helper.make_node("Identity", ["in0"], [f"out{place}"]) for place in range(len(outputs))]
+        model = helper.make_model(
+            helper.make_graph(nodes, "g", ends[0], ends[1]), opset_imports=[helper.make_opsetid("", 19)], ir_version=9
+        )
+        if spec:
+            helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+        onnx.save(model, folder / "x.onnx")
+
+    return make
+
+
+def colours(change: Callable[[onnx.ModelProto, Path], None]) -> Callable[[Path], None]:
+    """A good model file, changed."""
+
+    def make(folder: Path) -> None:
+        path = folder / "x.onnx"
+        save_colour_model(path)
+        model = onnx.load(path)
+        change(model, path)
+
+    return make
+
+
+def dynamic(model: onnx.ModelProto, path: Path) -> None:
+    for place, name in ((0, "batch"), (2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+    onnx.save(model, path)
+
+
+def without_weights(model: onnx.ModelProto, path: Path) -> None:
+    onnx.save(model, path, save_as_external_data=True, location="x.onnx.data", size_threshold=0)
+    (path.parent / "x.onnx.data").unlink()
+
+
+def with_another_spec(spec: str) -> Callable[[onnx.ModelProto, Path], None]:
+    def change(model: onnx.ModelProto, path: Path) -> None:
+        helper.set_model_props(model, {SPEC_KEY: spec})
+        onnx.save(model, path)
+
+    return change
+
+
+def text(name: str, content: str = "not what it says\n") -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def model_and_a_file_in_the_way(folder: Path) -> None:
+    save_colour_model(folder / "x.onnx")
+    (folder / "out").write_text("in the way")
+
+
+def checkpoint(folder: Path) -> None:
+    import torch
+
+    from rtpsp.model.pspnet import build
+
+    torch.save(build("pspnet18", 11).state_dict(), folder / "net.pth")
+    (folder / "my.txt").write_text("road\nsky\ncar\n")
+
+
+def torch_is_missing() -> str | None:
+    from importlib.util import find_spec
+
+    return None if find_spec("torch") else "PyTorch is not installed"
+
+
+EXPORT = ("export", "net.pth", "--arch", "pspnet18", "--size", "48x64", "--labels")
+
+ENGINE_AND_MODEL_CASES = [
+    Case("an engine that is not there", nothing, RUN, 3, r"x\.engine: No such file.*rtpsp build-engine -o x\.engine"),
+    Case("an engine cut short", engine(change=lambda data: data[:-100]), RUN, 3, r"cut short.*rtpsp build-engine"),
+    Case("an engine cut within its header", engine(change=lambda data: data[:300]), RUN, 3, "cut short, the header"),
+    Case("an engine with a flipped bit in its header", engine(change=flipped(200)), RUN, 3, "header is damaged"),
+    Case("an engine with a flipped bit in its payload", engine(change=flipped(-9)), RUN, 3, "payload is damaged"),
+    Case(
+        "an engine of a later format", engine(change=lambda data: data[:8] + b"\x09" + data[9:]), RUN, 3,
+        "engine format 9, this rtpsp reads 2: upgrade rtpsp",
+    ),
+    Case(
+        "an engine built for a GPU", engine(PLAN), RUN, 3,
+        r"built for NVIDIA H200 \(compute capability 9\.0\), and this machine has no .*build-engine colours\.onnx",
+    ),
+    Case(
+        "an engine for a backend that is unknown", engine(replace(HEADER, backend="coreml")), RUN, 3,
+        "backend 'coreml' is unknown to this rtpsp, expected one of openvino",
+    ),
+    Case(
+        "an engine whose payload is no graph", engine(payload=b"junk" * 99), RUN, 3,
+        "OpenVINO .* cannot compile this engine.*build it again",
+    ),
+    Case("a text file named .engine", text("x.engine"), RUN, 3, "not an rtpsp engine"),
+    Case("a model given as an engine", text("x.onnx"), (*RUN[:-1], "x.onnx"), 2, "is a model.*build-engine x.onnx"),
+    Case("a model that is not there", nothing, BUILD, 3, r"x\.onnx: cannot be read \(No such file"),
+    Case("a text file named .onnx", text("x.onnx"), BUILD, 3, "17 bytes that are not an ONNX model"),
+    Case(
+        "an ONNX that is no segmenter", graph([[1, 3, 224, 224]], [[1, 1000]]), BUILD, 3,
+        r"no segmenter of images \(inputs in0 FLOAT \[1, 3, 224, 224\], outputs out0 FLOAT \[1, 1000\]\)",
+    ),
+    Case(
+        "an ONNX that is no segmenter, with a spec", graph([[1, 3, 48, 64]], [[1, 1000]], SPEC), BUILD, 3,
+        "inputs are 'in0', expected one input 'image'",
+    ),
+    Case("a segmenter without a spec", graph([[1, 3, 8, 8]], [[1, 3, 8, 8]]), BUILD, 3, "without a spec.*rtpsp export"),
+    Case("an ONNX with dynamic shapes", colours(dynamic), BUILD, 3, r"\[batch, 3, height, width\], expected one input"),
+    Case("an ONNX with two inputs", graph([[1, 3, 8, 8], [1]], [[1, 3, 8, 8]], SPEC), BUILD, 3, "'in0', 'in1', exp"),
+    Case("an ONNX whose external data is missing", colours(without_weights), BUILD, 3, "x.onnx.data, which is not"),
+    Case("an ONNX whose spec is no JSON", colours(with_another_spec("{")), BUILD, 3, "spec is not JSON"),
+    Case(
+        "a spec with fewer classes than the model",
+        colours(with_another_spec(replace(SPEC, labels=TWO).to_json())),
+        BUILD, 3, r"output 'logits' is FLOAT \[1, 11, 48, 64\], expected .*\[1, 2, any, any\]",
+    ),
+    Case("a folder named .onnx", lambda folder: (folder / "x.onnx").mkdir(), BUILD, 2, "directory"),
+    Case(
+        "labels of another count", checkpoint, (*EXPORT, "my.txt", "-o", "x.onnx"), 3,
+        "not a pspnet18 with 3 classes.*it has 11 classes, give its own label set", why_not=torch_is_missing,
+    ),
+    Case(
+        "labels that are misspelt", checkpoint, (*EXPORT, "camvit", "-o", "x.onnx"), 2, "did you mean camvid",
+        why_not=torch_is_missing,
+    ),
+    Case(
+        "labels that name a class twice",
+        lambda folder: (folder / "my.txt").write_text("road\nsky\nRoad\n"), (*EXPORT, "my.txt", "-o", "x.onnx"), 3,
+        "lines 1 and 3",
+    ),
+    Case(
+        "an engine that cannot be written", model_and_a_file_in_the_way,
+        ("build-engine", "x.onnx", "-o", "out/x.engine"), 7, r"out/x\.engine: cannot be written",
+    ),
+    Case(
+        "a confidence asked of an engine without one", engine(), (*RUN, "--min-confidence", "0.5"), 2,
+        "gives no confidence.*--confidence",
+    ),
+]  # fmt: skip

@@ -1,0 +1,55 @@
+"""Every awkward input gives the right picture or one clear line."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtpsp.cli import main
+from tests.awkward.case import Case, Ran
+from tests.awkward.cases import all_cases, judge, made
+
+CASES = all_cases()
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_it_gives_the_right_picture_or_one_clear_line(
+    case: Case,
+    tmp_path: Path,
+    colour_engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reason = case.why_not()
+    if reason:
+        pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    with made(case, tmp_path, colour_engine) as words:
+        capfd.readouterr()  # what the makers' libraries had to say
+        with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as exit_:
+            main(words)
+        printed = capfd.readouterr()
+        # The handler that `main` gives the log is pytest's here, so that warnings are not on stderr.
+        warnings = "".join(f"rtpsp: {record.getMessage()}\n" for record in caplog.records)
+        code = exit_.value.code
+        assert isinstance(code, int)
+        judge(case, Ran(tmp_path, code, printed.out, warnings + printed.err))
+
+
+def test_each_case_has_a_name_of_its_own() -> None:
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
