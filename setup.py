@@ -10,6 +10,7 @@ TRAIN = [
 ]
 
 TEST = [
+    "hypothesis>=6.130",
     "mypy>=2.1",
     "pytest>=9.0",
     "ruff>=0.15",
@@ -26,18 +27,32 @@ setup(
     license_files=["LICENSE", "rtpsp/zoo/LICENSE-WEIGHTS.txt"],
     python_requires=">=3.10",
     packages=find_packages(include=["rtpsp", "rtpsp.*"]),
-    package_data={"rtpsp": ["py.typed"], "rtpsp.zoo": ["*.onnx", "*.md", "*.txt"]},
+    package_data={
+        "rtpsp": ["py.typed"],
+        "rtpsp.label_sets": ["*.txt"],
+        "rtpsp.zoo": ["*.json", "*.md", "*.onnx", "*.txt"],
+    },
     install_requires=[
         "av>=17",  # files, timestamps, H.264 out: its wheel brings FFmpeg with x264, OpenCV's has no H.264 encoder
-        "click>=8.2",
+        "archspec>=0.2.5",  # the processor's features by name, on every system; Spack's own detection
+        "click>=8.3.3",  # before it, an option with an optional value takes the next option for one
+        # names of cameras; on Linux we ask V4L2 ourselves
+        "cv2-enumerate-cameras>=1.4 ; sys_platform == 'darwin' or sys_platform == 'win32'",
+        "filelock>=3.12",  # two processes build an engine once
         "numpy>=1.26",
+        "nvidia-ml-py>=12.535",  # NVIDIA's bindings of NVML: pure Python, 50 kB, fine where there is no driver
         "onnx>=1.19",
         "onnx-ir>=0.2",  # the ONNX project's own graph library: pure Python, released monthly, typed
         "onnxruntime>=1.23",
         "opencv-python>=4.11",
         "openvino>=2025.3",
+        "packaging>=24",
         "platformdirs>=4.3",
+        "psutil>=7",  # cores and memory
+        "pycocotools>=2.0.8",  # COCO's own run-length codec
         "rich>=14",
+        "tomli>=2 ; python_version < '3.11'",
+        "tomli-w>=1.0",  # --dump-config; the writer beside the standard library's reader
     ],
     extras_require={"train": TRAIN, "test": TEST},
     entry_points={"console_scripts": ["rtpsp = rtpsp.cli:main"]},

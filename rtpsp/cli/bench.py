@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.progress import Progress
 
-from rtpsp import build
-from rtpsp.bench import BenchOptions, bench
+from rtpsp.cli._signals import importing
 from rtpsp.cli.console import stderr, stdout, steps, summary_table, write_json
 
 
@@ -25,8 +23,13 @@ def command(
     engine: str | None, duration: float, warmup: float, threads: int, source: str | None, json_path: Path | None
 ) -> None:
     """Measure ENGINE, or the shipped model's: latency alone, then the live loop around it with a null sink."""
+    with importing():
+        from rich.progress import Progress
+
+        from rtpsp.bench import BenchOptions, bench
+        from rtpsp.default import to_engine_path
     with steps("building the engine") as tell:
-        path = build.to_engine_path(engine, tell)
+        path = to_engine_path(engine, tell)
     options = BenchOptions(warmup, duration, threads, source)
     with Progress(console=stderr, transient=True) as progress:
         task = progress.add_task("bench", total=1.0)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from rtpsp import build, zoo
+from rtpsp.cli._signals import importing
 from rtpsp.cli.console import stderr, stdout, steps
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND
 from rtpsp.errors import UsageError
-from rtpsp.spec import Precision
+
+if TYPE_CHECKING:
+    from rtpsp.header import Precision
+
+EXCLUSIVE = (("fp32", "fp16"),)
 
 
 @click.command("build-engine")
@@ -20,17 +25,26 @@ from rtpsp.spec import Precision
 @click.option(
     "--backend", type=click.Choice(list(BACKENDS)), default=DEFAULT_BACKEND, show_default=True, help="What runs it."
 )
+@click.option(
+    "--confidence",
+    is_flag=True,
+    help="Give each pixel's probability beside its class, for 'rtpsp run --min-confidence'.",
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the engine.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
-def command(model: Path | None, fp32: bool, fp16: bool, backend: str, output: Path | None, threads: int) -> None:
+def command(
+    model: Path | None, fp32: bool, fp16: bool, backend: str, confidence: bool, output: Path | None, threads: int
+) -> None:
     """Turn MODEL, an ONNX PSPNet from 'rtpsp export', into an engine. Without MODEL: the shipped one.
 
     Without --fp32 or --fp16 it is the faster of the two that this machine has units for.
     """
+    with importing():
+        from rtpsp import build, zoo
     if fp32 and fp16:
         raise UsageError("got both --fp32 and --fp16, expected one: an engine has one precision")
     chosen: Precision = "fp32" if fp32 else "fp16" if fp16 else build.default_precision(backend)
-    options = build.BuildOptions(precision=chosen, backend=backend, threads=threads)
+    options = build.BuildOptions(chosen, backend, confidence, threads)
     with steps("build-engine") as tell:
         built = build.build_engine(model or zoo.model_path(), output, options, tell)
     asked_half = built.header.precision != "fp32"

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rtpsp.build import Progress as Tell
 from rtpsp.errors import OutputError
-from rtpsp.timing import Summary
+
+if TYPE_CHECKING:  # both bring numpy
+    from rtpsp.build import Progress as Tell
+    from rtpsp.timing import Summary
 
 
 class _Stdout(Console):
@@ -32,8 +35,15 @@ class _Stdout(Console):
         raise OutputError("standard output was closed before all was written: read it to its end")
 
 
+class _Stderr(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody listens, which is no reason to stop; Rich would end the process, and silence standard output."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 stdout = _Stdout(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+stderr = _Stderr(stderr=True, highlight=False)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on only
@@ -41,13 +51,17 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
 
     name = "HxW"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As it is written, not in capitals."""
+        return self.name
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        words = str(value).lower().split("x")
-        if len(words) != 2 or not all(word.isdigit() and int(word) for word in words):
+        found = re.fullmatch(r"0*([1-9][0-9]{0,5})x0*([1-9][0-9]{0,5})", str(value), re.ASCII | re.IGNORECASE)
+        if found is None:
             self.fail(f"{value!r} is not a size: give HEIGHTxWIDTH in pixels, e.g. 360x480", param, ctx)
-        return int(words[0]), int(words[1])
+        return int(found[1]), int(found[2])
 
 
 @contextmanager
@@ -62,16 +76,26 @@ def steps(title: str) -> Iterator[Tell]:
         console=stderr,
     )
 
+    live = stderr.is_terminal  # elsewhere, in a log, one line at the end says that it was done
+
     def tell(step: str, done: int, total: int) -> None:
         if not progress.tasks:
-            progress.start()
+            if live:
+                progress.start()
             progress.add_task(step, total=total)
         progress.update(progress.tasks[0].id, description=step, completed=done, total=total)
 
     try:
         yield tell
+        if progress.tasks and not live:
+            stderr.print(progress)
+    except BaseException:
+        for task in progress.tasks:  # the error is the one line that counts
+            progress.update(task.id, visible=False)
+        progress.live.transient = True
+        raise
     finally:
-        if progress.tasks:  # stopping one that never started prints an empty line
+        if progress.tasks and live:  # stopping one that never started prints an empty line
             progress.stop()
 
 

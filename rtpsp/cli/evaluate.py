@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from rich.progress import Progress
-from rich.table import Table
 
+from rtpsp.cli._signals import importing
 from rtpsp.cli.console import stderr, stdout, write_json
-from rtpsp.data.dataset import open_dataset
-from rtpsp.engine import load_engine
-from rtpsp.engine.base import EngineOptions
 from rtpsp.errors import UsageError
-from rtpsp.evaluate import Evaluation, evaluate, segmenter
+
+if TYPE_CHECKING:
+    from rtpsp.evaluate import Evaluation
 
 
 @click.command("eval")
@@ -32,6 +30,14 @@ from rtpsp.evaluate import Evaluation, evaluate, segmenter
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
 def command(engine: Path, data: str, split: str, json_path: Path | None, threads: int) -> None:
     """Measure ENGINE on labelled images: mIoU, IoU of each class and pixel accuracy, at the labels' own size."""
+    with importing():
+        import numpy as np
+        from rich.progress import Progress
+
+        from rtpsp.data.dataset import open_dataset
+        from rtpsp.engine import load_engine
+        from rtpsp.engine.base import EngineOptions
+        from rtpsp.evaluate import evaluate, segmenter
     samples = open_dataset(data, split)
     loaded = load_engine(engine, EngineOptions(threads=threads))
     spec = loaded.spec
@@ -57,6 +63,8 @@ def command(engine: Path, data: str, split: str, json_path: Path | None, threads
 
 
 def _print(result: Evaluation) -> None:
+    from rich.table import Table
+
     table = Table()
     table.add_column("class")
     table.add_column("IoU %", justify="right")
