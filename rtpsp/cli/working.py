@@ -126,13 +126,19 @@ def _sinks(given: dict[str, Any]) -> tuple[list[Sink], str]:
     return sinks, no_window
 
 
+def _as_typed(path: Path) -> Path:
+    """Seen from here, where it lies below here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _banner(pipeline: Pipeline, engine: Path) -> str:
     report = pipeline.report()
     source = report.source
     rate = f" at {source.fps:g} fps" if source.fps else ""
     detail = f", {source.detail}" if source.detail else ""
     return (
-        f"source  {source.uri}: {source.width}x{source.height}{rate}{detail}, policy {report.policy}\nengine  {engine}"
+        f"source  {source.uri}: {source.width}x{source.height}{rate}{detail}, policy {report.policy}\n"
+        f"engine  {_as_typed(engine)}"
     )
 
 
