@@ -21,6 +21,7 @@ from rtpsp.cli import main
 from rtpsp.cli._verbs import VERBS
 from rtpsp.errors import OutputError
 from rtpsp.labels import CAMVID, to_label_set
+from rtpsp.onnx_file import load_model
 from tests.stream.doubles import Collector
 
 PALETTE_BGR = np.array(CAMVID.palette, np.uint8)[:, ::-1]
@@ -369,3 +370,24 @@ def test_a_signal_finishes_the_recording(
     told = json.loads(report.read_text())
     assert told["ended"] == {130: "Ctrl-C", 143: "SIGTERM"}[code]
     assert len(decoded(out)) == told["frames"]["shown"] > 5
+
+
+@pytest.mark.parametrize("other", ["--rle", "--stats", "--report"])
+def test_two_outputs_to_one_place_are_refused(rtpsp: Call, tmp_path: Path, other: str) -> None:
+    out = tmp_path / "x.mp4"
+    ran = rtpsp("run", "--source", "sim://street", "--output", out, other, f"{tmp_path}/./x.mp4")
+    assert ran.code == 2 and f"--output and {other} both go to" in ran.err
+    assert not out.exists()
+
+
+def test_eval_takes_the_shipped_model_where_no_engine_is_given(
+    rtpsp: Call, tmp_path: Path, colour_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path))
+    monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
+    monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: load_model(colour_model)[1])
+    ran = rtpsp("eval", "--data", "sim://street?w=160&h=120&frames=2")
+    assert ran.code == 0, ran.err
+    assert "colours-48x64-" in ran.out and "mIoU" in ran.out
+    ran = rtpsp("eval", colour_model, "--data", "sim://street?w=160&h=120&frames=2")
+    assert ran.code == 2 and "is a model, an engine was expected" in ran.err

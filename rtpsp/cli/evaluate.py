@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rtpsp.cli._signals import importing
-from rtpsp.cli.console import stderr, stdout, write_json
+from rtpsp.cli.console import stderr, stdout, steps, write_json
 from rtpsp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("engine", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("engine", required=False)
 @click.option(
     "--data",
     required=True,
@@ -28,18 +28,21 @@ if TYPE_CHECKING:
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
 )
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
-def command(engine: Path, data: str, split: str, json_path: Path | None, threads: int) -> None:
-    """Measure ENGINE on labelled images: mIoU, IoU of each class and pixel accuracy, at the labels' own size."""
+def command(engine: str | None, data: str, split: str, json_path: Path | None, threads: int) -> None:
+    """Measure ENGINE, or the shipped model's, on labelled images: mIoU, IoU of each class and pixel accuracy, at the labels' own size."""
     with importing():
         import numpy as np
         from rich.progress import Progress
 
         from rtpsp.data.dataset import open_dataset
+        from rtpsp.default import to_engine_path
         from rtpsp.engine import load_engine
         from rtpsp.engine.base import EngineOptions
         from rtpsp.evaluate import evaluate, segmenter
     samples = open_dataset(data, split)
-    loaded = load_engine(engine, EngineOptions(threads=threads))
+    with steps("building the engine") as tell:
+        path = to_engine_path(engine, tell)
+    loaded = load_engine(path, EngineOptions(threads=threads))
     spec = loaded.spec
     if loaded.batch != 1:
         raise UsageError(f"engine takes batches of {loaded.batch}, eval needs 1: build it without a batch")
@@ -52,13 +55,13 @@ def command(engine: Path, data: str, split: str, json_path: Path | None, threads
     _print(result)
     where = f"{data}, split {samples.split}" if samples.split else data
     stdout.print(
-        f"{engine.name}: {header.backend}, asked for {header.precision}, ran in {ran}\n"
+        f"{path.name}: {header.backend}, asked for {header.precision}, ran in {ran}\n"
         f"{where}: {result.images} images, {len(spec.labels)} classes, ignored label {spec.labels.ignore}, "
         f"fit {spec.fit} to {spec.height}x{spec.width}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     if json_path:
-        told = {"engine": engine.name, "backend": header.backend, "precision": header.precision, "ran": ran}
+        told = {"engine": path.name, "backend": header.backend, "precision": header.precision, "ran": ran}
         write_json(json_path, {**told, "data": data, "split": samples.split, **result.to_dict()})
 
 

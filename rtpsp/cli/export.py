@@ -9,7 +9,7 @@ import click
 
 from rtpsp.cli.console import Size, stdout
 from rtpsp.errors import MissingError
-from rtpsp.labels import to_label_set
+from rtpsp.labels import LABEL_SETS, to_label_set
 from rtpsp.spec import Channels, Fit, Resize
 
 ARCHS = ("pspnet18", "pspnet50", "pspnet101", "pspnet152")
@@ -20,7 +20,10 @@ ARCHS = ("pspnet18", "pspnet50", "pspnet101", "pspnet152")
 @click.option("--arch", type=click.Choice(ARCHS), required=True, help="What the checkpoint is.")
 @click.option("--size", type=Size(), required=True, help="Model input, e.g. 360x480.")
 @click.option(
-    "--labels", required=True, metavar="SET|FILE", help="camvid, cityscapes, or a text file with a name a line."
+    "--labels",
+    required=True,
+    metavar="SET|FILE",
+    help=f"Its classes: {', '.join(sorted(LABEL_SETS))}, or a text file with a name a line, in id order.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The ONNX file.")
 @click.option(

@@ -26,6 +26,7 @@ from rtpsp.stream.report import RunReport
 from rtpsp.stream.sink import MaskFolder, Sink
 from rtpsp.stream.source import SourceOptions
 
+_OUTPUTS = ("output", "save_masks", "rle", "stats", "report")
 _EXIT_OF = {"Ctrl-C": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}
 
 
@@ -40,6 +41,7 @@ def segment(given: dict[str, Any]) -> None:
         Exit: The run was stopped by a signal.
     """
     uri = _uri(given["camera"], given["source"])
+    _check_outputs({f"--{name.replace('_', '-')}": given[name] for name in _OUTPUTS if given[name]})
     if given["report"]:
         check_writable(given["report"])
     threshold: float | None = given["min_confidence"]
@@ -83,6 +85,15 @@ def _tell(report: RunReport, path: Path | None) -> None:
     finally:  # whichever of the two cannot be written, the other is
         if report.frames.received or not report.ended.startswith("error"):
             print_run(report)
+
+
+def _check_outputs(paths: dict[str, Path]) -> None:
+    """Two outputs that go to one place would each lose the other's."""
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        first = seen.setdefault(path.expanduser().resolve(), option)
+        if first != option:
+            raise UsageError(f"{first} and {option} both go to {path}: give each a place of its own")
 
 
 def _uri(camera: str | None, source: str | None) -> str:
