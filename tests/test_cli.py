@@ -151,8 +151,8 @@ def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["run"], 2, "neither of --camera and --source"),
-        (["run", "--camera", "--source", "x.mp4"], 2, "both of --camera and --source"),
+        (["run"], 2, "neither --camera nor --source"),
+        (["run", "--camera", "--source", "x.mp4"], 2, "both --camera and --source"),
         (["run", "--camera", ""], 2, "--camera is empty, expected a number"),
         (["run", "--camera", "no such camera"], 4, "no camera is called 'no such camera'"),
         (["run", "--source", "none.mp4", "--engine", "ENGINE"], 3, "no file 'none.mp4'"),
@@ -205,7 +205,7 @@ def test_what_cannot_be_done_is_one_clear_line(
 
 def test_debug_shows_where_it_happened(rtpsp: Call) -> None:
     done = rtpsp("--debug", "run")
-    assert done.code == 2 and "Traceback" in done.err and "neither of" in done.err
+    assert done.code == 2 and "Traceback" in done.err and "neither --camera" in done.err
 
 
 def test_a_bug_is_a_traceback_and_seventy(rtpsp: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -105,6 +106,7 @@ def _to_ours(error: Exception) -> RtpspError | None:
             ours = InputError(message)
         else:
             context = error.ctx if isinstance(error, click.UsageError) else None
+            message += _meant(message, context)
             ours = UsageError(f"{message} (try: {context.command_path} --help)" if context else message)
     elif isinstance(error, ImportError):
         ours = _missing(error)
@@ -118,6 +120,17 @@ def _to_ours(error: Exception) -> RtpspError | None:
         return None
     ours.__cause__ = error
     return ours
+
+
+def _meant(message: str, context: click.Context | None) -> str:
+    """What somebody meant who gave a source without its option, or a pattern that the shell has filled in."""
+    extra = re.fullmatch(r"Got unexpected extra arguments? \((.+)\)", message)
+    if extra is None or context is None or not any(param.name == "source" for param in context.command.params):
+        return ""
+    words = extra[1].split()
+    if context.params.get("source"):
+        return ": a run has one source; put a pattern in quotes, or else the shell fills it in"
+    return f": did you mean --source {words[0]}?"
 
 
 def _missing(error: ImportError) -> MissingError:

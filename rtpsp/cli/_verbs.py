@@ -19,8 +19,8 @@ from rtpsp.cli.completion import with_completion
 
 VERBS = {
     "run": ("rtpsp.cli.run", "Segment a camera, a video, images or the simulator."),
+    "export": ("rtpsp.cli.export", "Turn a PyTorch checkpoint into an ONNX model that knows its size and classes."),
     "build-engine": ("rtpsp.cli.build", "Turn an ONNX PSPNet into an engine."),
-    "export": ("rtpsp.cli.export", "Turn a PyTorch checkpoint into an ONNX model with its spec inside."),
     "eval": ("rtpsp.cli.evaluate", "Measure an engine's accuracy on labelled images."),
     "bench": ("rtpsp.cli.bench", "Measure an engine's latency and the live loop's rate."),
     "inspect": ("rtpsp.cli.inspect", "Tell what is inside an engine or a model file."),

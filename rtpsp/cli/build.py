@@ -9,6 +9,7 @@ import click
 
 from rtpsp.cli._signals import importing
 from rtpsp.cli.console import stderr, stdout, steps
+from rtpsp.cli.outputs import check_outputs
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND
 from rtpsp.errors import UsageError
 
@@ -19,7 +20,7 @@ EXCLUSIVE = (("fp32", "fp16"),)
 
 
 @click.command("build-engine")
-@click.argument("model", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("model", required=False, type=click.Path(dir_okay=False, readable=False, path_type=Path))
 @click.option("--fp32", is_flag=True, help="Full precision.")
 @click.option("--fp16", is_flag=True, help="Half precision: on a CPU its own half format, bf16 or f16.")
 @click.option(
@@ -30,8 +31,13 @@ EXCLUSIVE = (("fp32", "fp16"),)
     is_flag=True,
     help="Give each pixel's probability beside its class, for 'rtpsp run --min-confidence'.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the engine.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The engine file.  [default: named after what it is, in the folder of engines]",
+)
+@click.option("--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads.  [default: all]")
 def command(
     model: Path | None, fp32: bool, fp16: bool, backend: str, confidence: bool, output: Path | None, threads: int
 ) -> None:
@@ -41,6 +47,7 @@ def command(
     """
     with importing():
         from rtpsp import build, zoo
+    check_outputs({"-o": output}, {"the model": model})
     if fp32 and fp16:
         raise UsageError("got both --fp32 and --fp16, expected one: an engine has one precision")
     chosen: Precision = "fp32" if fp32 else "fp16" if fp16 else build.default_precision(backend)
@@ -55,7 +62,7 @@ def command(
         f"{built.path}\n"
         f"  {backend}, asked for {chosen}, runs in {built.ran}, {size:.1f} MB, class agreement with the FP32 graph "
         f"{built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)\n"
-        f"  next: rtpsp run --camera --engine {built.path}",
+        f"  next: rtpsp run --camera --engine {built.path}   (or --source FILE)",
         soft_wrap=True,
         markup=False,
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -109,33 +107,3 @@ def summary_table(title: str, rows: dict[str, Summary]) -> Table:
         figures = (row.min, row.median, row.mean, row.p90, row.p95, row.p99, row.max)
         table.add_row(name, str(row.count), *("-" if figure is None else f"{figure:.1f}" for figure in figures))
     return table
-
-
-def check_writable(path: Path) -> None:
-    """Make sure, before hours of work, that a report can be written at its end.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    there = path.exists()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a report.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error

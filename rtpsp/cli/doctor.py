@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from rtpsp.cli.console import check_writable, stderr, stdout, write_json
+from rtpsp.cli.console import stderr, stdout
+from rtpsp.cli.outputs import STDOUT, check_writable, json_option, write_json
 from rtpsp.doctor import Diagnosis, Finding, diagnose
 from rtpsp.errors import MissingError
 
@@ -19,30 +19,24 @@ _STYLES = {"ok": "green", "warning": "yellow", "missing": "dim", "error": "bold 
 
 
 @click.command("doctor")
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, allow_dash=True), help="Write all of it here; - is stdout."
-)
 @click.option("--quick", is_flag=True, help="Do not open the cameras.")
+@json_option
 @click.pass_context
-def command(ctx: click.Context, json_path: str | None, quick: bool) -> None:
+def command(ctx: click.Context, json_path: Path | None, quick: bool) -> None:
     """Say what this machine can do for rtpsp, and the fix for each thing that it cannot.
 
     Nothing is installed, built or sent; each camera is opened for one frame. Every line is one of: ok; warning, it
-    works but you will feel it; missing, optional and not there; error, rtpsp cannot do its work without it. The report
+    works but you will feel it; absent, optional and not there; error, rtpsp cannot do its work without it. The report
     names neither you nor your home folder, so that it can be pasted into an issue.
 
     Exit code 0 when rtpsp can do its main job here, which is to run a model on the CPU from video to video; 4 when
     something that it needs for that is missing or broken.
     """
-    to_stdout = json_path == "-"
-    if json_path and not to_stdout:
-        check_writable(Path(json_path))
+    check_writable(json_path)
     diagnosis = _diagnose(quick)
-    if json_path and not to_stdout:
-        write_json(Path(json_path), diagnosis.to_dict())
-    if to_stdout:
-        stdout.out(json.dumps(diagnosis.to_dict(), indent=2), highlight=False)
-    else:
+    if json_path:
+        write_json(json_path, diagnosis.to_dict())
+    if json_path != STDOUT:
         _print(diagnosis)
     ctx.exit(0 if diagnosis.ready else MissingError.exit_code)
 
@@ -89,5 +83,6 @@ def _table(findings: list[Finding], width: int) -> Table:
         told = Text(finding.found)
         if finding.fix:
             told.append(f"\nfix: {finding.fix}", style="cyan")
-        table.add_row(Text(f"  {finding.state}", style=_STYLES[finding.state]), finding.name, told)
+        state = "absent" if finding.state == "missing" else finding.state  # in the table it looked like a fault
+        table.add_row(Text(f"  {state}", style=_STYLES[finding.state]), finding.name, told)
     return table

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rtpsp.cli._signals import importing
-from rtpsp.cli.console import stderr, stdout, steps, write_json
+from rtpsp.cli.console import stderr, stdout, steps
+from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, json_option, write_json
 from rtpsp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     help="SPLIT/ + SPLITannot/, images/ + labels/, a list of pairs, or sim://street?frames=60.",
 )
 @click.option("--split", default="val", show_default=True, help="Which part of a folder.")
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
-)
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 takes all.")
-def command(engine: str | None, data: str, split: str, json_path: Path | None, threads: int) -> None:
-    """Measure ENGINE, or the shipped model's, on labelled images: mIoU, IoU of each class and pixel accuracy, at the labels' own size."""
+@click.option("--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads.  [default: all]")
+@json_option
+def command(engine: str | None, data: str, split: str, threads: int, json_path: Path | None) -> None:
+    """Measure ENGINE, or the shipped model's, on labelled images: mIoU, IoU of each class, pixel accuracy.
+
+    DATA is a folder in SegNet's layout, val/0001.png beside valannot/0001.png; a folder with images/ and labels/; a
+    text file with an image and its labels on each line; or the simulator. Labels are PNGs of class ids, void included;
+    accuracy is measured at their own size.
+    """
     with importing():
         import numpy as np
         from rich.progress import Progress
@@ -39,6 +43,8 @@ def command(engine: str | None, data: str, split: str, json_path: Path | None, t
         from rtpsp.engine import load_engine
         from rtpsp.engine.base import EngineOptions
         from rtpsp.evaluate import evaluate, segmenter
+    check_outputs({"--json": json_path}, {"the engine": engine, "the data": data})
+    check_writable(json_path)
     samples = open_dataset(data, split)
     with steps("building the engine") as tell:
         path = to_engine_path(engine, tell)
@@ -52,6 +58,11 @@ def command(engine: str | None, data: str, split: str, json_path: Path | None, t
         result = evaluate(segment, samples, spec.labels, lambda done, total: progress.update(task, completed=done))
         ran = loaded.ran
     header = loaded.header
+    if json_path:
+        told = {"engine": path.name, "backend": header.backend, "precision": header.precision, "ran": ran}
+        write_json(json_path, {**told, "data": data, "split": samples.split, **result.to_dict()})
+    if json_path == STDOUT:
+        return
     _print(result)
     where = f"{data}, split {samples.split}" if samples.split else data
     stdout.print(
@@ -60,9 +71,6 @@ def command(engine: str | None, data: str, split: str, json_path: Path | None, t
         f"fit {spec.fit} to {spec.height}x{spec.width}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    if json_path:
-        told = {"engine": path.name, "backend": header.backend, "precision": header.precision, "ran": ran}
-        write_json(json_path, {**told, "data": data, "split": samples.split, **result.to_dict()})
 
 
 def _print(result: Evaluation) -> None:

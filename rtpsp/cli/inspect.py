@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtpsp.cli.console import stdout, write_json
+from rtpsp.cli.console import stdout
+from rtpsp.cli.outputs import STDOUT, check_outputs, json_option, write_json
 
 if TYPE_CHECKING:
     from rtpsp.inspection import Inspection
@@ -15,13 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-    help="Write everything here as JSON; - for standard output.",
-)
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
+@json_option
 def command(file: Path, json_path: Path | None) -> None:
     """Tell what FILE is, an engine or an ONNX model: its spec, what it was built for, and whether it runs here.
 
@@ -30,13 +26,12 @@ def command(file: Path, json_path: Path | None) -> None:
     """
     from rtpsp.inspection import inspect
 
+    check_outputs({"--json": json_path}, {"the file": file})
     found = inspect(file)
-    if json_path and str(json_path) == "-":
-        stdout.print_json(data=found.to_dict())
-        return
-    _print(found)
     if json_path:
         write_json(json_path, found.to_dict())
+    if json_path != STDOUT:
+        _print(found)
 
 
 def _print(found: Inspection) -> None:

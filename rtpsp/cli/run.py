@@ -13,8 +13,8 @@ from rtpsp.cli.console import Size
 SECTIONS = {
     "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
-    "With what": ("engine", "min_confidence", "threads", "depth"),
-    "Where to": ("show", "output", "save_masks", "rle", "stats", "report"),
+    "Model and machine": ("engine", "min_confidence", "threads", "depth"),
+    "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
 }
 EXCLUSIVE = (("camera", "source"),)
@@ -47,29 +47,43 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     help="Print the cameras there are, by name, and end.",
 )
 @click.option(
-    "--source", metavar="URI", help="A video, a folder or 'pattern*.png' of images, or sim://street?w=640&h=480."
+    "--source",
+    metavar="URI",
+    help="A video, an image, a folder or 'frames/*.png', or 'sim://street?w=640&h=480' (quotes keep the shell off it).",
 )
 @click.option("--engine", metavar="FILE", help="An engine file; without it the shipped model's, built once.")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="Pixels whose class is less probable than this are unknown. The engine must be built with --confidence.",
+    help="Pixels whose class is less probable than this, from 0 to 1, are unknown. An engine of your own must be "
+    "built with --confidence.",
 )
-@click.option("--camera-size", type=Size(), help="What to ask a webcam for, e.g. 720x1280.")
-@click.option("--camera-fps", type=click.FloatRange(0, min_open=True), help="What to ask a webcam for.")
-@click.option("--loop", is_flag=True, help="Start again at the end.")
-@click.option("--start", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Begin there in a file.")
-@click.option("--end", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop there in a file.")
-@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Take each Nth frame.")
+@click.option("--camera-size", type=Size(), help="Size to ask a webcam for, height first, e.g. 720x1280.")
 @click.option(
-    "--max-fps", type=click.FloatRange(0, min_open=True), help="Frames a second of the source's time, at most."
+    "--camera-fps", type=click.FloatRange(0, min_open=True), metavar="FPS", help="Frames a second to ask a webcam for."
 )
-@click.option("--max-frames", type=click.IntRange(1), help="End after so many frames.")
+@click.option("--loop", is_flag=True, help="Start again at the end.")
+@click.option("--start", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Where to begin in a file.")
+@click.option("--end", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Where to stop in a file.")
+@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Take each Nth frame only.")
+@click.option(
+    "--max-fps",
+    type=click.FloatRange(0, min_open=True),
+    metavar="FPS",
+    help="Take at most so many frames a second of the source's time.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after so many frames were read, dropped ones included.",
+)
 @click.option(
     "--policy",
     type=click.Choice(["latest", "every"]),
-    help="When the engine is slower than the source: show the latest frame, or every one. Default: latest if live.",
+    help="When the engine is slower than the source: take the latest frame and drop others, or wait and take every "
+    "one.  [default: latest for cameras, every for files]",
 )
 @click.option(
     "--pace",
@@ -79,7 +93,10 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     help="Play a file at its own rate like a camera, or read it as fast as possible.",
 )
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Record to this .mp4, .mkv or .mov (H.264)."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Record the picture to this .mp4, .mkv or .mov (H.264). Files of these names are replaced.",
 )
 @click.option(
     "--save-masks",
@@ -98,24 +115,52 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
 )
 @click.option(
     "--view",
-    type=click.Choice(["overlay", "mask", "side-by-side"]),
+    type=click.Choice(["overlay", "mask", "side-by-side", "frame"]),
     default="overlay",
     show_default=True,
     help="What to show and record.",
 )
 @click.option(
-    "--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of colour in the overlay."
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of colour in the overlay, from 0 to 1.",
 )
-@click.option("--legend/--no-legend", default=False, help="Names and colours of the classes in the picture.")
-@click.option("--hud/--no-hud", default=False, help="Rate, age and drops in the picture.")
-@click.option("--show/--no-show", default=None, help="A window; by default where there is a display.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the run report as JSON.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads for everything together; 0 takes all.")
 @click.option(
-    "--depth", type=click.IntRange(1, 8), default=1, show_default=True, help="Batches in flight; 2 for throughput."
+    "--legend/--no-legend", default=False, help="Names and colours of the classes in a corner.  [default: off]"
+)
+@click.option(
+    "--hud/--no-hud", default=False, help="Frames a second, age of the frame and drops in a corner.  [default: off]"
+)
+@click.option("--show/--no-show", default=None, help="A window.  [default: where there is a display]")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="What happened, as JSON in this file; - is standard output.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    help="CPU threads for everything together.  [default: all]",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 8),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Frames that the engine works on at once: 1 for the freshest picture, 2 for more of them.",
 )
 def command(**given: Any) -> None:
     """Segment a camera, a video, images or the simulator, live.
+
+    \b
+    rtpsp run --camera
+    rtpsp run --source drive.mp4 --output out.mp4 --legend --hud
+    rtpsp run --source 'sim://street?frames=60' --output try.mp4
 
     In the window: q or Esc quits, space freezes the view while recording goes on, m goes through overlay, mask, side by
     side and frame. Ctrl-C ends a run in order: recordings are closed and play.

@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from rtpsp.cli._signals import Handler, install, restore
-from rtpsp.cli.console import check_writable, stderr, steps, write_json
+from rtpsp.cli.console import stderr, steps
+from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, write_json
 from rtpsp.cli.show import ProgressLine, print_run
 from rtpsp.default import to_engine_path
 from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, OutputError, SourceError, UsageError
 from rtpsp.live import RunOptions, open_pipeline
+from rtpsp.machine import usable_threads
 from rtpsp.stream.display import Window, why_no_display
 from rtpsp.stream.frame import View
 from rtpsp.stream.pipeline import Pipeline
@@ -41,10 +43,12 @@ def segment(given: dict[str, Any]) -> None:
         Exit: The run was stopped by a signal.
     """
     uri = _uri(given["camera"], given["source"])
-    _check_outputs({f"--{name.replace('_', '-')}": given[name] for name in _OUTPUTS if given[name]})
-    if given["report"]:
-        check_writable(given["report"])
+    outputs = {f"--{name.replace('_', '-')}": given[name] for name in _OUTPUTS}
+    check_outputs(outputs, {"the source": uri, "the engine": given["engine"]})
+    check_writable(given["report"])
     threshold: float | None = given["min_confidence"]
+    if given["threads"] > usable_threads():
+        stderr.print(f"--threads {given['threads']}: this process may use {usable_threads()}, more wait for each other")
     options = RunOptions(
         source=SourceOptions(
             camera_size=given["camera_size"], camera_fps=given["camera_fps"], loop=given["loop"], start=given["start"],
@@ -59,7 +63,8 @@ def segment(given: dict[str, Any]) -> None:
     sinks, no_window = _sinks(given)
     pipeline = open_pipeline(uri, engine, sinks, options)
     if no_window:
-        stderr.print(no_window, markup=False, soft_wrap=True)
+        nothing = "" if any(given[name] for name in _OUTPUTS) else "; nothing is written either: add --output FILE.mp4"
+        stderr.print(no_window + nothing, markup=False, soft_wrap=True)
     stderr.print(_banner(pipeline, engine), markup=False, soft_wrap=True)
     try:
         with _stopped_by_signals(pipeline):
@@ -83,24 +88,17 @@ def _tell(report: RunReport, path: Path | None) -> None:
         if path:
             write_json(path, report.to_dict())
     finally:  # whichever of the two cannot be written, the other is
-        if report.frames.received or not report.ended.startswith("error"):
+        if path != STDOUT and (report.frames.received or not report.ended.startswith("error")):
             print_run(report)
-
-
-def _check_outputs(paths: dict[str, Path]) -> None:
-    """Two outputs that go to one place would each lose the other's."""
-    seen: dict[Path, str] = {}
-    for option, path in paths.items():
-        first = seen.setdefault(path.expanduser().resolve(), option)
-        if first != option:
-            raise UsageError(f"{first} and {option} both go to {path}: give each a place of its own")
 
 
 def _uri(camera: str | None, source: str | None) -> str:
     if (camera is None) == (source is None):
-        got = "neither" if camera is None else "both"
+        if camera is not None:
+            raise UsageError("got both --camera and --source, expected one: leave one of them out")
         raise UsageError(
-            f"got {got} of --camera and --source, expected one; to try it: rtpsp run --source sim://street"
+            "got neither --camera nor --source, expected one; to try it: rtpsp run --source 'sim://street?frames=60' "
+            "--output try.mp4"
         )
     if camera is None:
         assert source is not None
@@ -148,7 +146,7 @@ def _banner(pipeline: Pipeline, engine: Path) -> str:
     rate = f" at {source.fps:g} fps" if source.fps else ""
     detail = f", {source.detail}" if source.detail else ""
     return (
-        f"source  {source.uri}: {source.width}x{source.height}{rate}{detail}, policy {report.policy}\n"
+        f"source  {source.uri}: {source.height}x{source.width} (HxW){rate}{detail}, policy {report.policy}\n"
         f"engine  {_as_typed(engine)}"
     )
 

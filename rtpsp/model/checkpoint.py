@@ -128,6 +128,8 @@ def _advice(arch: str, classes: int, state: Mapping[str, Tensor]) -> str:
     with torch.device("meta"):
         fitting = [name for name in ARCHS if not _problems(build(name, max(found, 1)), state)]
     if not fitting:
+        if not set(state) & set(build(arch, classes).state_dict()):  # not one name in common
+            return "its names are those of another code base, and rtpsp reads its own layout only: rename its entries"
         return "give the architecture that it was trained as"
     if fitting == [arch]:
         return f"it has {found} classes, give its own label set"

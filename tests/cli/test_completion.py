@@ -39,7 +39,7 @@ def test_verbs_complete() -> None:
 def test_options_and_choices_complete() -> None:
     assert {"--source", "--legend", "--no-legend", "--config", "--debug", "--help"} <= set(plain("run", "--"))
     assert plain("run", "--view", "s") == ["side-by-side"]
-    assert plain("run", "--alpha", "0.7", "--view", "") == ["overlay", "mask", "side-by-side"]
+    assert plain("run", "--alpha", "0.7", "--view", "") == ["overlay", "mask", "side-by-side", "frame"]
     assert plain("completion", "") == ["bash", "zsh", "fish"]
 
 

@@ -90,7 +90,7 @@ def test_anything_else_is_a_bug(rtpsp: Call, raised: list[BaseException], error:
     [
         (["rnu"], "No such command 'rnu': did you mean 'run'?"),
         (["build"], "did you mean 'build-engine'?"),
-        (["zzz"], "expected one of run, build-engine"),
+        (["zzz"], "expected one of run, export"),
         (["--debgu", "toy"], "--debug"),
         (["toy", "--looop"], "--loop"),
         (["toy", "--share", "7"], "0<=x<=1 (try: rtpsp toy --help)"),

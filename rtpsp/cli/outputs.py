@@ -1,0 +1,90 @@
+"""Where a verb writes: nothing that was given to it is lost, and ``-`` is standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rtpsp.cli.console import stdout
+from rtpsp.errors import OutputError, UsageError
+
+STDOUT = Path("-")
+
+
+def json_option(function: Callable[..., None]) -> Callable[..., None]:
+    """The option ``--json`` of the verbs that measure or look."""
+    return click.option(
+        "--json",
+        "json_path",
+        type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+        help="Write it all as JSON to this file; - is standard output, which then has nothing else.",
+    )(function)
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str | Path | None]) -> None:
+    """Make sure that no output goes where another one or an input is: it would be lost.
+
+    Args:
+        outputs: Paths by option; None for one that was not given.
+        inputs: Paths, or URIs, by what they are in words: ``the model``.
+
+    Raises:
+        UsageError: One does.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None or path == STDOUT:
+            continue
+        for what, given in inputs.items():
+            if given is not None and _same(path, Path(given)):
+                raise UsageError(f"{path} is {what} itself and would be lost: give another place with {option}")
+        first = seen.setdefault(path.expanduser().resolve(), option)
+        if first != option:
+            raise UsageError(f"{first} and {option} both go to {path}: give each a place of its own")
+
+
+def _same(output: Path, given: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a URI may hold what no path can
+        return output.expanduser().samefile(given.expanduser())
+    return False
+
+
+def check_writable(path: Path | None) -> None:
+    """Make sure, before hours of work, that a report can be written at its end.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    if path is None or path == STDOUT:
+        return
+    there = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a report, to standard output where the path is ``-``.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    text = json.dumps(values, indent=2) + "\n"
+    if path == STDOUT:
+        stdout.print(text, end="", markup=False, soft_wrap=True)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error

@@ -1,0 +1,75 @@
+"""No verb writes over what it was given, and ``-`` is standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rtpsp.cli.outputs import STDOUT, check_outputs
+from rtpsp.errors import UsageError
+from tests.cli.conftest import Call
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build-engine", "x.onnx", "-o", "x.onnx"),
+        ("build-engine", "x.onnx", "-o", "./deep/../x.onnx"),
+        ("build-engine", "x.onnx", "-o", "link.onnx"),
+        ("export", "x.onnx", "--arch", "pspnet18", "--size", "48x64", "--labels", "camvid", "-o", "x.onnx"),
+        ("export", "y", "--arch", "pspnet18", "--size", "48x64", "--labels", "x.onnx", "-o", "x.onnx"),
+        ("run", "--source", "x.onnx", "--report", "x.onnx"),
+        ("run", "--source", "sim://street", "--engine", "x.onnx", "--stats", "x.onnx"),
+        ("run", "--source", "sim://street", "--engine", "x.onnx", "--output", "x.onnx"),
+        ("inspect", "x.onnx", "--json", "x.onnx"),
+        ("bench", "x.onnx", "--json", "x.onnx"),
+        ("eval", "x.onnx", "--data", "sim://street?frames=2", "--json", "x.onnx"),
+        ("eval", "y", "--data", "x.onnx", "--json", "x.onnx"),
+    ],
+)
+def test_what_was_given_is_not_written_over(
+    words: tuple[str, ...], rtpsp: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "x.onnx").write_text("precious")
+    os.link(tmp_path / "x.onnx", tmp_path / "link.onnx")
+    told = rtpsp(*words)
+    assert told.code == 2 and "itself and would be lost" in told.err, told.err
+    assert (tmp_path / "x.onnx").read_text() == "precious"
+
+
+def test_a_place_each(tmp_path: Path) -> None:
+    check_outputs({"--rle": tmp_path / "a", "--stats": tmp_path / "b", "--report": None, "--json": STDOUT}, {})
+    with pytest.raises(UsageError, match="--rle and --stats both go to"):
+        check_outputs({"--rle": tmp_path / "a", "--stats": tmp_path / "." / "a"}, {})
+    check_outputs({"--json": STDOUT, "--report": STDOUT}, {"the source": "sim://street?w=1&h=\0"})
+
+
+def test_a_report_on_standard_output_stands_alone(
+    rtpsp: Call, colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "sim://street?w=160&h=120&frames=3"
+    told = rtpsp("run", "--source", source, "--engine", str(colour_engine), "--no-show", "--report", "-")
+    assert told.code == 0 and json.loads(told.out)["frames"]["shown"] == 3
+    told = rtpsp("eval", str(colour_engine), "--data", source, "--json", "-")
+    assert told.code == 0 and json.loads(told.out)["data"] == source
+    told = rtpsp("bench", str(colour_engine), "--duration", "0.2", "--warmup", "0", "--json", "-")
+    assert told.code == 0 and json.loads(told.out)["engine"]
+    assert list(tmp_path.iterdir()) == [], "no file is called '-'"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "drive.mp4"), "did you mean --source drive.mp4?"),
+        (("run", "--source", "a.png", "b.png"), "put a pattern in quotes"),
+    ],
+)
+def test_a_source_without_its_option(words: tuple[str, ...], says: str, rtpsp: Call) -> None:
+    told = rtpsp(*words)
+    assert told.code == 2 and says in told.err
