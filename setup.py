@@ -50,7 +50,7 @@ setup(
         "platformdirs>=4.3",
         "psutil>=7",  # cores and memory
         "pycocotools>=2.0.8",  # COCO's own run-length codec
-        "rich>=14",
+        "rich>=14.3",  # before it, a progress bar that goes away leaves a blank line
         "tomli>=2 ; python_version < '3.11'",
         "tomli-w>=1.0",  # --dump-config; the writer beside the standard library's reader
     ],

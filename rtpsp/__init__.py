@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rtpsp.engine.base import Result as Result
     from rtpsp.engine.fake import FakeEngine as FakeEngine
     from rtpsp.errors import RtpspError as RtpspError
+    from rtpsp.fit import plan_fit as plan_fit
     from rtpsp.labels import LabelSet as LabelSet
     from rtpsp.live import RunOptions as RunOptions
     from rtpsp.live import run as run
@@ -51,6 +52,7 @@ _HOMES = {
     "Result": "rtpsp.engine.base",
     "FakeEngine": "rtpsp.engine.fake",
     "RtpspError": "rtpsp.errors",
+    "plan_fit": "rtpsp.fit",
     "LabelSet": "rtpsp.labels",
     "RunOptions": "rtpsp.live",
     "run": "rtpsp.live",

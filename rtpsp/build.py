@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,8 +136,9 @@ def to_header(spec: ModelSpec, options: BuildOptions, digest: str = "", model: s
         spec: Of the model.
         options: What to build.
         digest: sha256 of the model file, in hex.
-        model: The model file's name.
+        model: The model file's name; letters that do not print become question marks.
     """
+    model = "".join(letter if letter.isprintable() else "?" for letter in model)
     return EngineHeader(
         spec=spec,
         backend=options.backend,
@@ -171,13 +173,16 @@ def engines_folder() -> Path:
     """Where engines lie: the folder that `ENGINES_VARIABLE` names, ``./engines`` of a checkout, or the user's cache."""
     named = os.environ.get(ENGINES_VARIABLE)
     if named:
-        return Path(named).expanduser()
-    here = Path.cwd()
-    if (here / "engines" / "README.md").is_file() and (here / "rtpsp" / "zoo").is_dir():
-        return here / "engines"
+        return Path(os.path.expanduser(named))  # Path.expanduser raises for a user that there is not
+    if os.path.isfile("engines/README.md") and os.path.isdir("rtpsp/zoo"):
+        return Path.cwd() / "engines"
     from platformdirs import user_cache_path
 
-    return user_cache_path("rtpsp") / "engines"
+    with contextlib.suppress(RuntimeError):  # a user without a home, for whom older releases return "~"
+        cache = user_cache_path("rtpsp")
+        if cache.is_absolute():
+            return cache / "engines"
+    return Path(os.sep, ".cache", "rtpsp", "engines")
 
 
 def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:

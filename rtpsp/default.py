@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
 _POLL_SECONDS = 0.2
+_TO_DO = re.compile("[:;] (?:build|upgrade) ")  # where an error says what to do about it: here it is being done
 
 
 def default_engine(progress: Progress | None = None, *, confidence: bool = False) -> Path:
@@ -62,30 +65,35 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
             return path
         # The first build is expected; that one which was there does not do any more is not.
         _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
-        return build_engine(model, path, options, progress).path
+        try:
+            return build_engine(model, path, options, progress).path
+        except OutputError as error:
+            raise OutputError(
+                f"{path}: cannot be written ({_reason(error)}): let {ENGINES_VARIABLE} name another folder"
+            ) from error
 
 
 def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
     """Why an engine file cannot stand for a model file built with these options; None when it can."""
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where a folder above may not be searched
         return "it is not there yet"
     try:
         file = read_engine_file(path)
         file.payload()
     except EngineFileError as error:
-        return str(error)
+        return _TO_DO.split(str(error).removeprefix(f"{path}: "))[0]
     header = file.header
     if header.model_digest != model_digest(model):
         return "it was built from another version of the model"
-    wanted = to_header(header.spec, options)
-    if (header.backend, header.precision) != (wanted.backend, wanted.precision):
+    if (header.backend, header.precision) != (options.backend, options.precision):
         return f"it is one for {header.backend} in {header.precision}"
     if header.options.get("confidence", False) != options.confidence:
         return f"it gives {'no' if options.confidence else 'a'} confidence"
     ours = package_versions(header.backend)["rtpsp"]
     if header.versions.get("rtpsp") != ours:
         return f"it was built by rtpsp {header.versions.get('rtpsp')}, this is {ours}"
-    return next(iter(judge_file(file).refusals), None)
+    verdict = judge_file(file)  # what is a mere warning elsewhere is a reason here: building anew costs seconds
+    return next(iter(verdict.refusals + verdict.warnings), None)
 
 
 def to_engine_path(given: str | None, progress: Progress | None = None, *, confidence: bool = False) -> Path:
@@ -97,7 +105,7 @@ def to_engine_path(given: str | None, progress: Progress | None = None, *, confi
     """
     if given is None:
         return default_engine(progress, confidence=confidence)
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))
     if path.suffix == ".onnx":
         raise UsageError(f"{given} is a model, an engine was expected: make one with 'rtpsp build-engine {given}'")
     return path
@@ -105,13 +113,20 @@ def to_engine_path(given: str | None, progress: Progress | None = None, *, confi
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the operating system lets go of when a process dies."""
-    lock = FileLock(folder / _LOCK)
+    """Holds the folder's lock, which the operating system lets go of when a process dies.
+
+    Without a lock nothing breaks, for engines are renamed into place: they may be built more than once.
+    """
+    lock = FileLock(folder / _LOCK, mode=0o666)  # whoever may write into the folder may wait for others there
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.warning("another rtpsp is building in %s: waiting for it", folder)
-        lock.acquire(poll_interval=_POLL_SECONDS)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("another rtpsp is building in %s: waiting for it", folder)
+            lock.acquire(poll_interval=_POLL_SECONDS)
+    except (OSError, NotImplementedError) as error:  # another user's, or a file system without locks
+        reason = getattr(error, "strerror", None) or error
+        _log.warning("%s cannot be locked (%s): another rtpsp may build there too", folder, reason)
     try:
         yield
     finally:
@@ -149,9 +164,13 @@ def _why_not_writable(folder: Path) -> str | None:
     try:
         check_writable(folder / _LOCK, hint="")
     except OutputError as error:
-        cause = error.__cause__
-        return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
+        return _reason(error)
     return None
+
+
+def _reason(error: OutputError) -> str:
+    cause = error.__cause__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
 
 
 def _make_private(folder: Path) -> None:
@@ -159,7 +178,7 @@ def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     foreign = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
-    if foreign or not folder.is_dir() or folder.is_symlink():
+    if foreign or not stat.S_ISDIR(status.st_mode):  # a link is none either
         raise PermissionError(13, f"{folder} belongs to somebody else")
 
 

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from rtpsp.errors import EngineFileError, ModelError
-from rtpsp.spec import ModelSpec, is_text
+from rtpsp.spec import ModelSpec
 
 Precision = Literal["fp32", "fp16", "int8"]
 
 MAX_BATCH = 1024
-CLASS_MAP = "class_map"  # outputs of the graph inside an engine, by which a backend finds them
+FRAMES = "frames"  # input and outputs of the graph inside an engine, by which a backend finds them
+CLASS_MAP = "class_map"
 CONFIDENCE = "confidence"
 _CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -54,18 +55,18 @@ class Target:
         """
         given = {key: value for key, value in values.items() if key in {f.name for f in fields(cls)}}
         for name in ("machine", "gpu", "driver"):
-            if not is_text(given.setdefault(name, "")):
-                raise ValueError(f"target: {name} is {given[name]!r}, expected text")
+            if not _is_line(given.setdefault(name, "")):
+                raise ValueError(f"target: {name} is {given[name]!r:.40}, expected a line of text")
         for name in ("or_later", "version_compatible"):
             if not isinstance(given.setdefault(name, False), bool):
-                raise ValueError(f"target: {name} is {given[name]!r}, expected true or false")
+                raise ValueError(f"target: {name} is {given[name]!r:.40}, expected true or false")
         capabilities = given.get("compute_capabilities", [])
         if not isinstance(capabilities, list) or not all(
             isinstance(value, str) and _CAPABILITY.fullmatch(value) for value in capabilities
         ):
-            raise ValueError(f"target: compute_capabilities are {capabilities!r}, expected a list such as ['9.0']")
+            raise ValueError(f"target: compute_capabilities are {capabilities!r:.40}, expected a list such as ['9.0']")
         if given["driver"] and not _VERSION.fullmatch(given["driver"]):
-            raise ValueError(f"target: driver is {given['driver']!r}, expected a version such as '580.65'")
+            raise ValueError(f"target: driver is {given['driver']!r:.40}, expected a version such as '580.65'")
         return cls(**{**given, "compute_capabilities": tuple(capabilities)})
 
 
@@ -119,22 +120,29 @@ class EngineHeader:
 
 def _check(header: EngineHeader) -> None:
     for name in ("backend", "model_digest"):
-        if not is_text(getattr(header, name)):
-            raise ValueError(f"{name} is {getattr(header, name)!r}, expected text")
+        if not _is_line(getattr(header, name)):
+            raise ValueError(f"{name} is {getattr(header, name)!r:.40}, expected a line of text")
+    if not header.backend:
+        raise ValueError("backend is empty, expected a name")
     if header.precision not in get_args(Precision):
-        raise ValueError(f"precision is {header.precision!r}, expected one of {', '.join(get_args(Precision))}")
+        raise ValueError(f"precision is {header.precision!r:.40}, expected one of {', '.join(get_args(Precision))}")
     if not isinstance(header.versions, dict) or not all(
-        is_text(part) for pair in header.versions.items() for part in pair
+        _is_line(part) for pair in header.versions.items() for part in pair
     ):
-        raise ValueError(f"versions are {header.versions!r}, expected texts by package")
-    if header.calibration_digest is not None and not is_text(header.calibration_digest):
-        raise ValueError(f"calibration_digest is {header.calibration_digest!r}, expected text")
+        raise ValueError(f"versions are {header.versions!r:.40}, expected texts by package")
+    if header.calibration_digest is not None and not _is_line(header.calibration_digest):
+        raise ValueError(f"calibration_digest is {header.calibration_digest!r:.40}, expected a line of text")
     if not isinstance(header.options, dict):
-        raise ValueError(f"options are {header.options!r}, expected an object")
+        raise ValueError(f"options are {header.options!r:.40}, expected an object")
     batch, confidence = header.options.get("batch", 1), header.options.get("confidence", False)
     if type(batch) is not int or not 1 <= batch <= MAX_BATCH:
         raise ValueError(f"batch is {batch!r:.40}, expected 1 to {MAX_BATCH}")
     if not isinstance(confidence, bool):
         raise ValueError(f"confidence is {confidence!r:.40}, expected true or false")
-    if not is_text(header.options.get("model", "")):
+    if not _is_line(header.options.get("model", "")):
         raise ValueError(f"model is {header.options['model']!r:.40}, expected the name of a file")
+
+
+def _is_line(value: object) -> bool:
+    """Whether it is text that prints on one line: errors and reports show these fields, whoever wrote them."""
+    return isinstance(value, str) and value.isprintable()

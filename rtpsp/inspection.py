@@ -6,14 +6,17 @@ runtime: an engine is judged by its header (`rtpsp.engine.compatibility`) and it
 
 from __future__ import annotations
 
+import os.path
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rtpsp.engine import judge_file
+from rtpsp.engine import BACKENDS, judge_file
 from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file, rebuild
 from rtpsp.errors import EngineFileError, InputError, ModelError
+from rtpsp.recognise import HEAD_BYTES, kind_of, near
 from rtpsp.spec import SPEC_KEY, ModelSpec
 
 Kind = Literal["engine", "model", "lowered model", "foreign model"]
@@ -67,17 +70,29 @@ def inspect(path: Path) -> Inspection:
         ModelError: Not an ONNX model, or one whose weights are missing.
         InputError: Neither, e.g. a folder.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is not a file: give an engine or an ONNX model")
     try:
         with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+            head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read ({reason}): give an engine or an ONNX model") from error
-    if head == MAGIC or path.suffix == ".engine":
+        meant = near(path) if isinstance(error, FileNotFoundError) else None
+        hint = f"did you mean {meant}?" if meant else "give an engine or an ONNX model"
+        raise InputError(f"{path}: cannot be read ({reason}): {hint}") from error
+    if head.startswith(MAGIC):
         return _inspect_engine(read_engine_file(path))
-    return _inspect_model(path)
+    kind = kind_of(head)
+    if kind:
+        raise InputError(f"{path} is {kind.name}, neither an engine nor an ONNX model: {kind.use.format(path)}")
+    if path.suffix == ".engine":
+        return _inspect_engine(read_engine_file(path))  # which it is not, and that says why
+    try:
+        return _inspect_model(path)
+    except ModelError as error:
+        if path.suffix == ".onnx":
+            raise
+        raise InputError(f"{path} is neither an engine nor an ONNX model: give one of the two") from error
 
 
 def _inspect_engine(file: EngineFile) -> Inspection:
@@ -117,7 +132,8 @@ def _inspect_engine(file: EngineFile) -> Inspection:
         },
         "payload": {"kind": "plan" if plan else "ONNX", "bytes": file.length, "sha256": file.sha256},
     }
-    advice = f"rtpsp run --camera --engine {file.path}" if serves else rebuild(header, file.path)
+    again = rebuild(header, file.path, for_this_machine=header.backend not in BACKENDS)
+    advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}" if serves else again
     return Inspection(file.path, "engine", facts, header.spec, serves, (*why_not, *damage), tuple(warnings), advice)
 
 
@@ -161,4 +177,4 @@ def _inspect_model(path: Path) -> Inspection:
     except ModelError as error:
         kind = "lowered model" if lowered else "model"
         return Inspection(path, kind, facts, spec, False, (str(error),), (), "export the model again")
-    return Inspection(path, "model", facts, spec, True, (), (), f"rtpsp build-engine {path}")
+    return Inspection(path, "model", facts, spec, True, (), (), f"rtpsp build-engine {shlex.quote(str(path))}")

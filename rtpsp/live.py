@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtpsp.engine import load_engine
 from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.errors import UsageError
 from rtpsp.machine import usable_threads
 from rtpsp.stream.inference import check_min_confidence
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
@@ -91,6 +92,8 @@ def open_pipeline(
         MissingError: A device or package is missing.
         UsageError: The options contradict each other, or the engine gives no confidence and one is asked for.
     """
+    if not isinstance(source, str | Source):
+        raise UsageError(f"the source is a {type(source).__name__}, expected a URI or a Source: see rtpsp.open_source")
     options = options or RunOptions()
     budget = options.threads or usable_threads()
     if isinstance(source, str):

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from rtpsp.errors import ModelError
 from rtpsp.files import write_atomically
+from rtpsp.recognise import HEAD_BYTES, kind_of, near
 from rtpsp.spec import SPEC_KEY, ModelSpec
 
 INPUT = "image"
@@ -60,9 +61,12 @@ def read_graph(path: str | os.PathLike[str]) -> ir.Model:
         outside = _external_files(proto)
         graph = None if outside else ir.from_proto(proto)
     except Exception as error:  # protobuf, onnx and onnx_ir each raise their own kinds for damaged bytes
-        raise ModelError(
-            f"{path}: {len(data)} bytes that are not an ONNX model: give an ONNX file from rtpsp export"
-        ) from error
+        kind = kind_of(data[:HEAD_BYTES])
+        if kind:
+            message = f"{path} is {kind.name}, an ONNX model was expected: {kind.use.format(path)}"
+        else:
+            message = f"{path}: {len(data)} bytes that are not an ONNX model: give an ONNX file from rtpsp export"
+        raise ModelError(message) from error
     if graph is None:
         graph = ir.from_proto(_with_weights(Path(path), proto, outside))
     if not graph.graph.outputs:  # an empty or foreign file can parse as a model of nothing
@@ -75,15 +79,19 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"{path}: cannot be read ({reason}): give an ONNX file from rtpsp export") from error
+        meant = near(Path(path)) if isinstance(error, FileNotFoundError) else None
+        hint = f"did you mean {meant}?" if meant else "give an ONNX file from rtpsp export"
+        raise ModelError(f"{path}: cannot be read ({reason}): {hint}") from error
 
 
 def _external_files(proto: onnx.ModelProto) -> list[str]:
     """Names of the files that hold weights, as the model gives them."""
+    attributes = (attribute for node in proto.graph.node for attribute in node.attribute)
+    constants = (attribute.t for attribute in attributes if attribute.HasField("t"))
     return sorted(
         {
             entry.value
-            for tensor in proto.graph.initializer
+            for tensor in (*proto.graph.initializer, *constants)
             if tensor.data_location == onnx.TensorProto.EXTERNAL
             for entry in tensor.external_data
             if entry.key == "location"

@@ -33,6 +33,11 @@ def names() -> st.SearchStrategy[str]:
     return st.lists(st.text(letters, min_size=1, max_size=8), min_size=1, max_size=3).map(" ".join)
 
 
+def lines(min_size: int = 0) -> st.SearchStrategy[str]:
+    """Text that prints on one line."""
+    return st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=min_size, max_size=30)
+
+
 @st.composite
 def label_sets(draw: st.DrawFn) -> LabelSet:
     """Any label set of up to twelve classes."""
@@ -69,8 +74,8 @@ def headers(draw: st.DrawFn) -> EngineHeader:
     """Any header that an engine file can hold."""
     capability = st.tuples(st.integers(5, 12), st.integers(0, 9)).map(lambda pair: f"{pair[0]}.{pair[1]}")
     target = Target(
-        machine=draw(texts()),
-        gpu=draw(texts()),
+        machine=draw(lines()),
+        gpu=draw(lines()),
         compute_capabilities=tuple(draw(st.lists(capability, max_size=3))),
         or_later=draw(st.booleans()),
         driver=draw(st.sampled_from(["", "580", "580.65.06"])),
@@ -78,11 +83,11 @@ def headers(draw: st.DrawFn) -> EngineHeader:
     )
     return EngineHeader(
         spec=draw(specs()),
-        backend=draw(texts()),
+        backend=draw(st.sampled_from(["openvino", "onnxruntime"]) | lines(min_size=1)),
         precision=draw(st.sampled_from(["fp32", "fp16", "int8"])),
-        model_digest=draw(texts()),
-        versions=draw(st.dictionaries(texts(), texts(), max_size=3)),
-        calibration_digest=draw(st.none() | texts()),
-        options={"batch": draw(st.integers(1, 1024)), "confidence": draw(st.booleans()), "model": draw(texts())},
+        model_digest=draw(lines()),
+        versions=draw(st.dictionaries(lines(), lines(), max_size=3)),
+        calibration_digest=draw(st.none() | lines()),
+        options={"batch": draw(st.integers(1, 1024)), "confidence": draw(st.booleans()), "model": draw(lines())},
         target=target,
     )

@@ -31,8 +31,8 @@ MAY_IMPORT = {
 """What a room may import beside itself and the modules below all rooms; modules above them may import any room."""
 
 LOW = {
-    "arrays", "errors", "files", "fit", "header", "labels", "label_sets", "machine", "onnx_file", "pooling", "runtimes",
-    "spec", "timing",
+    "arrays", "errors", "files", "fit", "header", "labels", "label_sets", "machine", "onnx_file", "pooling",
+    "recognise", "runtimes", "spec", "timing",
 }  # fmt: skip
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
 
-from rtpsp import build, default
+from rtpsp import build, default, zoo
 from rtpsp.build import BuildOptions
 from rtpsp.default import default_engine, to_engine_path, why_not
+from rtpsp.doctor import probes
 from rtpsp.engine import load_engine
+from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file
 from rtpsp.errors import EngineFileError, OutputError, UsageError
 from rtpsp.onnx_file import load_model
+
+NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +85,7 @@ def test_a_rebuild_says_why(damage: object, says: str, caplog: pytest.LogCapture
     default_engine()
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == 1 and says in told[0] and "\n" not in told[0]
+    assert told[0].count(str(path)) == 1 and "build it again" not in told[0], "it is being built"
     assert read_engine_file(path).payload()
 
 
@@ -93,6 +101,22 @@ def test_what_does_not_fit_is_named(shipped: Path, tmp_path: Path, monkeypatch: 
     assert "another version of the model" in str(why_not(path, other, wanted))
     monkeypatch.setattr(default, "package_versions", lambda backend: {"rtpsp": "99.0"})
     assert "was built by rtpsp" in str(why_not(path, shipped, wanted))
+
+
+def test_the_doctor_tells_of_the_engine_that_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probes.default_engine()["engines"] == {}
+    path = default_engine()
+    path.with_name(f"{zoo.DEFAULT}-of-another-release.engine").write_bytes(b"left behind")
+    assert probes.default_engine()["engines"] == {path.name: None}
+    monkeypatch.setattr(default, "package_versions", lambda backend: {"rtpsp": "99.0"})
+    assert "was built by rtpsp" in probes.default_engine()["engines"][path.name]
+
+
+def test_what_would_only_warn_builds_it_anew(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = default_engine()
+    older = Verdict(warnings=("it was built with openvino 9, here is the older 8",))
+    monkeypatch.setattr(default, "judge_file", lambda file: older)
+    assert why_not(path, shipped, options()) == older.warnings[0]
 
 
 def test_two_at_once_build_it_once(tmp_path: Path, shipped: Path) -> None:
@@ -149,9 +173,100 @@ def test_a_cache_that_cannot_be_written_has_a_stand_in(
         default_engine()
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="a system without user ids")
+@pytest.mark.parametrize("planted", ["another user's", "a link", "a file"])
+def test_a_stand_in_that_somebody_else_laid_out_is_refused(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / f"rtpsp-{os.getuid()}"
+    mine = tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    if planted == "a link":
+        stand_in.symlink_to(mine)
+    elif planted == "a file":
+        stand_in.touch(mode=0o600)
+    else:
+        stand_in = stand_in.with_name(f"rtpsp-{NOBODY}")
+        stand_in.mkdir(mode=0o700)
+        monkeypatch.setattr(os, "getuid", lambda: NOBODY)
+    monkeypatch.delenv("RTPSP_ENGINES")
+    monkeypatch.setattr(default, "_why_not_writable", lambda folder: "Read-only file system")
+    monkeypatch.setattr(default, "engines_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"cannot be written \(Read-only file system\), nor can .*RTPSP_ENGINES"):
+        default_engine()
+    assert list(mine.iterdir()) == []
+
+
 def test_a_named_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     as_nobody(tmp_path / "engines")
     with pytest.raises(OutputError, match="RTPSP_ENGINES name another folder"):
+        default_engine()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_home_that_may_not_be_entered_has_a_stand_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = zoo.model_spec()
+    monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: spec)
+    monkeypatch.setattr(default, "build_engine", lambda model, path, *rest: SimpleNamespace(path=path))
+    monkeypatch.setattr(os, "getuid", lambda: NOBODY)
+    default_engine()  # imports what another user may not be able to
+    monkeypatch.delenv("RTPSP_ENGINES")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are for root alone
+        os.chmod(place, 0o777)
+        closed = Path(place, "closed")
+        closed.mkdir(mode=0o700)
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(closed / "cache"))
+        monkeypatch.chdir(closed)
+        build.engines_folder()
+        os.seteuid(NOBODY)
+        try:
+            path = default_engine()
+        finally:
+            os.seteuid(0)
+        monkeypatch.undo()
+        assert path.parent == Path(place, f"rtpsp-{NOBODY}", "engines")
+    assert "cannot be written (Permission denied)" in caplog.text
+
+
+def test_a_user_without_a_home_has_a_stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RTPSP_ENGINES")
+    monkeypatch.chdir(tmp_path)
+    for answer in ([Path("~/.cache/rtpsp")], RuntimeError("could not determine the home directory")):
+        monkeypatch.setattr("platformdirs.user_cache_path", Mock(side_effect=answer))
+        assert build.engines_folder() == Path("/.cache/rtpsp/engines")
+
+
+def test_a_folder_of_a_user_that_there_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTPSP_ENGINES", "~nobody-of-that-name/engines")
+    assert build.engines_folder() == Path("~nobody-of-that-name/engines")
+    assert to_engine_path("~nobody-of-that-name/x.engine") == Path("~nobody-of-that-name/x.engine")
+
+
+@pytest.mark.parametrize("why_not", [PermissionError(13, "Permission denied"), NotImplementedError("no flock here")])
+def test_a_lock_that_cannot_be_had_stops_nobody(
+    why_not: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(FileLock, "acquire", Mock(side_effect=why_not))
+    assert default_engine().is_file()
+    assert f"engines cannot be locked ({getattr(why_not, 'strerror', why_not)}): another rtpsp may" in caplog.text
+
+
+def test_others_may_use_the_lock(tmp_path: Path) -> None:
+    default_engine()
+    assert (tmp_path / "engines" / ".lock").stat().st_mode & 0o777 == 0o666
+
+
+def test_a_disk_that_fills_up_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OutputError("full: name another file with -o") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(default, "build_engine", full)
+    with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\): let RTPSP_ENGINES name"):
         default_engine()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtpsp.errors import OutputError
-from rtpsp.files import write_atomically
+from rtpsp.files import check_writable, write_atomically
 
 
 def listed(folder: Path) -> list[str]:
@@ -100,3 +100,27 @@ def umask() -> Iterator[None]:
 def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
     write_atomically(tmp_path / "x.bin", b"new", hint="-o")
     assert (tmp_path / "x.bin").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """A pipe stands for the devices: as root, a rename would put a file in the place of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    says = r"pipe: cannot be written \(it is a device or a pipe, expected .*: -o"
+    with pytest.raises(OutputError, match=says):
+        check_writable(pipe, hint="-o")
+    with pytest.raises(OutputError, match=says):
+        write_atomically(pipe, b"new", hint="-o")
+    assert pipe.is_fifo()
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "x.engine", tmp_path / "disk" / "x.engine"
+    link.symlink_to(target)
+    for text in (b"first", b"second"):
+        check_writable(link, hint="-o")
+        write_atomically(link, text, hint="-o")
+        assert link.is_symlink() and target.read_bytes() == text
+    assert [entry.name for entry in target.parent.iterdir()] == ["x.engine"]

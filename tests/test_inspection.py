@@ -45,7 +45,7 @@ def test_a_plan_for_a_gpu(colour_engine: Path, tmp_path: Path, monkeypatch: pyte
     assert not found.serves and "no NVIDIA GPU" in found.why_not[0]
     assert any("can run code" in warning for warning in found.warnings)
     assert found.facts["built_for"]["compute_capabilities"] == ["9.0"]
-    assert "rtpsp build-engine colours.onnx --fp16 --backend tensorrt" in found.advice
+    assert "build one for this machine with 'rtpsp build-engine colours.onnx --fp16 -o" in found.advice
     told = CliRunner().invoke(command, [str(path)])
     assert told.exit_code == 0 and "runs here    no: it was built for NVIDIA H200" in told.stdout
 

@@ -11,7 +11,7 @@ import pytest
 
 from rtpsp.errors import ModelError, OutputError
 from rtpsp.labels import CAMVID
-from rtpsp.onnx_file import load_model, model_bytes, model_digest, save_model
+from rtpsp.onnx_file import load_model, model_bytes, model_digest, read_graph, save_model
 from rtpsp.spec import ModelSpec
 
 SPEC = ModelSpec("tiny", "pspnet18", 4, 6, CAMVID)
@@ -135,6 +135,20 @@ def test_weights_outside_the_folder_are_refused(tmp_path: Path, location: str) -
     (folder / "x.onnx").write_bytes(_relocated((folder / "x.onnx").read_bytes(), location))
     with pytest.raises(ModelError, match="cannot be read"):
         load_model(folder / "x.onnx")
+
+
+def test_a_constant_whose_value_is_elsewhere_is_as_weights_elsewhere(tmp_path: Path) -> None:
+    proto = onnx.ModelProto.FromString(model_bytes(tiny()))
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name == "weight")
+    constant = onnx.helper.make_node("Constant", [], ["weight"], value=weight)
+    proto.graph.initializer.remove(weight)
+    proto.graph.node.insert(0, constant)
+    value = proto.graph.node[0].attribute[0].t
+    onnx.external_data_helper.set_external_data(value, "x.data")
+    value.ClearField("raw_data")
+    (tmp_path / "x.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=r"x\.data, which is not there"):
+        read_graph(tmp_path / "x.onnx")
 
 
 def _relocated(data: bytes, location: str) -> bytes:

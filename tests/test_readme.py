@@ -146,7 +146,8 @@ def test_a_command_runs(command: str, folder: Path, capfd: pytest.CaptureFixture
 def test_the_python_example(capfd: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     exec(compile(block("python"), "README.md", "exec"), names)  # the README's own code
-    assert names["report"].frames.shown == 4 and Path("out.mp4").exists()
+    assert names["report"].frames.shown >= 3 and Path("out.mp4").exists()
+    assert names["ids"].shape == (540, 960)
     assert names["class_maps"].shape == (1, 360, 480) and names["class_maps"].dtype == np.uint8
 
 

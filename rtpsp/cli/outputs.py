@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
+from rtpsp import files
 from rtpsp.cli.console import stdout
-from rtpsp.errors import OutputError, UsageError
+from rtpsp.errors import UsageError
 
 STDOUT = Path("-")
+_HINT = "give another place for the report"
 
 
 def json_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -60,17 +62,8 @@ def check_writable(path: Path | None) -> None:
     Raises:
         OutputError: It cannot.
     """
-    if path is None or path == STDOUT:
-        return
-    there = path.exists()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error
+    if path is not None and path != STDOUT:
+        files.check_writable(path, hint=_HINT)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -83,8 +76,4 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     if path == STDOUT:
         stdout.print(text, end="", markup=False, soft_wrap=True)
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; give another place for the report") from error
+    files.write_atomically(path, text.encode(), hint=_HINT, make_folder=True)

@@ -46,7 +46,7 @@ class ProgressLine(Sink):
         self._rate.add(now())
         self._shown += 1
         text = f"{self._rate.fps or 0:.1f} fps"
-        self._bar.update(self._bar.task_ids[0], completed=item.frame.index + 1, description=text)
+        self._bar.update(self._bar.task_ids[0], completed=self._shown, description=text)
         if not stderr.is_terminal and time.monotonic() - self._told > LINE_SECONDS:
             self._told = time.monotonic()
             stderr.print(f"{self._shown} frames shown, {text}")

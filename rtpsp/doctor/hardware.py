@@ -177,17 +177,19 @@ def disk(context: Context) -> Iterator[Finding]:
     from rtpsp import build
 
     del context
-    yield _folder("engines", build.engines_folder(), "change its owner, or name a place: rtpsp build-engine -o FILE")
+    engines = build.engines_folder()
+    # A run has a stand-in for the cache, none for a folder that a person named, and needs neither with an engine there.
+    needed = bool(os.environ.get(build.ENGINES_VARIABLE)) and not any(engines.glob("*.engine"))
+    yield _folder("engines", engines, f"change its owner, or let {build.ENGINES_VARIABLE} name another folder", needed)
     yield _folder("current folder", Path.cwd(), "cd to a folder of yours, or give paths to --output")
 
 
-def _folder(name: str, folder: Path, fix: str) -> Finding:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+def _folder(name: str, folder: Path, fix: str, needed: bool = False) -> Finding:
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     free = shutil.disk_usage(there).free
     shown = str(folder) if name == "engines" else "."
     details = {"free": free, "writable": _is_writable(there)}
     if not details["writable"]:
-        needed = name == "engines" and not any(folder.glob("*.engine"))  # else there is one that a run can take
         return Finding("disk", name, "error" if needed else "warning", f"{shown} cannot be written", fix, details)
     low = free < LOW_DISK[name]
     advice = f"free some: {LOW_DISK[name] / GIB:.1f} GiB are soon used" if low else ""

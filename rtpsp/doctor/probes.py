@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os.path
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -63,19 +64,17 @@ def gpus() -> dict[str, Any]:
 
 
 def default_engine() -> dict[str, Any]:
-    """Look for the shipped model and for engines of it that this machine can run; nothing is built."""
+    """Look for the shipped model and for engines of it that serve a run; nothing is built."""
     from rtpsp import build, zoo
-    from rtpsp.engine import judge_file
-    from rtpsp.engine.file import read_engine_file
-    from rtpsp.errors import RtpspError
+    from rtpsp.default import why_not
 
+    precision = build.default_precision()
     engines: dict[str, str | None] = {}
-    for path in sorted(build.engines_folder().glob(f"{zoo.DEFAULT}-*.engine")):
-        try:
-            refusals = judge_file(read_engine_file(path)).refusals
-            engines[path.name] = "; ".join(refusals) or None
-        except RtpspError as error:
-            engines[path.name] = str(error).removeprefix(f"{path}: ")
+    for confidence in (False, True):
+        options = build.BuildOptions(precision, confidence=confidence)
+        path = build.engines_folder() / build.engine_name(build.to_header(zoo.model_spec(), options))
+        if os.path.exists(path):
+            engines[path.name] = why_not(path, zoo.model_path(), options)
     return {
         "model": zoo.DEFAULT if zoo.model_path().is_file() else None,
         "engines": engines,

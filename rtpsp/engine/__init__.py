@@ -96,9 +96,12 @@ def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engin
     backend = BACKENDS.get(header.backend)
     verdict = judge(header, backend.package if backend else header.backend)
     if verdict.refusals:
-        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {rebuild(header, Path(path))}")
+        again = rebuild(header, Path(path), for_this_machine=backend is None)
+        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {again}")
     for warning in verdict.warnings:
         _log.warning("%s: %s", path, warning)
+    if backend is None:
+        raise EngineFileError(f"{path}: {_unknown(header.backend)}: upgrade rtpsp, or build the engine for one of them")
     return engine_class(header.backend)(header, file.payload(), options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -13,11 +13,9 @@ import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.errors import EngineFileError, InputError, UsageError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
 from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
-
-"""What a lowered graph calls its outputs: class ids, and how sure it is of them."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class Result:
 class Engine(ABC):
     """A model on a device. It holds nothing but its header until it is entered, and nothing after it is left.
 
-    A backend adds `_open`, `_close`, `_start` and `_finish`; all of them run in the thread that entered the engine.
+    A backend adds `_open`, `_close`, `_start` and `_finish`; all of them run in the thread that entered the engine. Its
+    constructor takes a header, a payload and options: `rtpsp.engine.load_engine` calls it.
     """
 
     ran: str = ""
@@ -185,22 +184,29 @@ class Engine(ABC):
                 f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(shape[:3])}"
             )
 
-    def _check_outputs(self, names: Iterable[str]) -> None:
-        """For a backend while it opens: a payload gives what its header promises, and nothing else.
+    def _check_payload(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+        """For a backend while it opens: a payload takes and gives what its header promises, and nothing else.
+
+        Args:
+            inputs: Type and shape by name, such as ``uint8 [1, 360, 480, 3]`` of ``frames``.
+            outputs: The same, such as ``uint8 [1, 360, 480]`` of ``class_map``.
 
         Raises:
             EngineFileError: It does not.
         """
-        found, expected = set(names), {CLASS_MAP, CONFIDENCE} if self.gives_confidence else {CLASS_MAP}
-        if found != expected:
-            raise EngineFileError(
-                f"engine gives {' and '.join(sorted(found)) or 'nothing'}, its header promises "
-                f"{' and '.join(sorted(expected))}: build the engine again"
-            )
+        pixels = [self.batch, *self.spec.size]
+        takes, gives = {FRAMES: f"uint8 {[*pixels, 3]}"}, {CLASS_MAP: f"{self.spec.class_dtype} {pixels}"}
+        if self.gives_confidence:
+            gives[CONFIDENCE] = f"uint8 {pixels}"
+        for verb, found, expected in (("takes", inputs, takes), ("gives", outputs, gives)):
+            if dict(found) != expected:
+                raise EngineFileError(
+                    f"engine {verb} {_listed(found)}, its header promises {_listed(expected)}: build the engine again"
+                )
 
     @abstractmethod
     def _open(self) -> str:
-        """Take device resources, `_check_outputs`, and say in which number format the convolutions run."""
+        """Take device resources, `_check_payload`, and say in which number format the convolutions run."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -213,3 +219,7 @@ class Engine(ABC):
     @abstractmethod
     def _finish(self, work: Any) -> Answer:
         """Wait for it. The arrays may be the backend's own: they are copied before the next batch starts."""
+
+
+def _listed(tensors: Mapping[str, str]) -> str:
+    return " and ".join(f"{name} {tensors[name]}" for name in sorted(tensors)) or "nothing"

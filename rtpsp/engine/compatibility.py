@@ -6,7 +6,7 @@ run code. So every field is compared first:
     field                   refuses when                                             warns when
     backend                 rtpsp knows no backend of that name
     versions, CPU backend   never: its payload is ONNX, which newer ones read        it was built with a newer one
-    versions, TensorRT      another release, or an older one if version-compatible
+    versions, TensorRT      another release, or an older one if version-compatible; none is told
     target.compute_…        this GPU's is not among them, and not later if allowed
     target.driver           the driver is older
     target.gpu                                                                       the GPU has another name
@@ -64,7 +64,9 @@ def judge(
     built, here = _version(header.versions.get(package)), _version(installed(package))
     if header.target.needs_gpu:
         _judge_gpu(header, present(), refusals, warnings)
-        if built and here and (here < built if header.target.version_compatible else here != built):
+        if here and not built:
+            refusals.append(f"its header does not tell which {package} built it")
+        elif built and here and (here < built if header.target.version_compatible else here != built):
             expected = f"{built} or later" if header.target.version_compatible else f"exactly {built}"
             refusals.append(f"it needs {package} {expected}, here is {here}")
     elif built and here and here < built:

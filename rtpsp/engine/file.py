@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, BinaryIO
 from rtpsp.errors import EngineFileError
 from rtpsp.files import write_atomically
 from rtpsp.header import EngineHeader
+from rtpsp.recognise import kind_of, near
 
 MAGIC = b"RTPSPENG"
 FORMAT_VERSION = 2
@@ -88,7 +90,9 @@ def read_engine_file(path: Path) -> EngineFile:
             padding = file.read(offset - end)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise EngineFileError(f"{path}: {error.strerror}; build one with 'rtpsp build-engine -o {path}'") from error
+        meant = near(path) if isinstance(error, FileNotFoundError) else None
+        hint = f"did you mean {meant}?" if meant else "an engine is made by 'rtpsp build-engine MODEL.onnx -o FILE'"
+        raise EngineFileError(f"{path}: {error.strerror}: {hint}") from error
     try:
         header = EngineHeader.from_dict(values)
     except EngineFileError as error:
@@ -111,10 +115,11 @@ def read_engine_file(path: Path) -> EngineFile:
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     prefix = file.read(_PREFIX.size)
     if not prefix.startswith(MAGIC):
-        raise EngineFileError(
-            f"{path}: begins with {prefix[: len(MAGIC)]!r}, not {MAGIC!r}: not an rtpsp engine; "
-            f"an ONNX model becomes one by 'rtpsp build-engine {path}'"
-        )
+        kind = kind_of(prefix)
+        if kind:
+            raise EngineFileError(f"{path} is {kind.name}, an engine was expected: {kind.use.format(path)}")
+        hint = f"rtpsp build-engine {path}" if path.suffix == ".onnx" else "rtpsp build-engine MODEL.onnx -o FILE"
+        raise EngineFileError(f"{path} is not an rtpsp engine: make one of a model with '{hint}'")
     version = int.from_bytes(prefix[_VERSION_AT : _VERSION_AT + 4], "little")
     if version != FORMAT_VERSION:  # before anything else of it is read: nothing but magic and version stays where it is
         newer = "upgrade rtpsp, or build it again" if version > FORMAT_VERSION else "build it again"
@@ -155,11 +160,20 @@ def write_engine_file(path: Path, header: EngineHeader, payload: bytes) -> None:
     write_atomically(path, padded, payload, hint="name another file with -o", make_folder=True)
 
 
-def rebuild(header: EngineHeader, path: Path) -> str:
-    """What to do about an engine that does not serve: the command that builds it again from the same model."""
-    words = ["rtpsp build-engine", str(header.options.get("model", "MODEL.onnx"))]
+def rebuild(header: EngineHeader, path: Path, for_this_machine: bool = False) -> str:
+    """What to do about an engine that does not serve: the command that builds it again from the same model.
+
+    Args:
+        header: What it was.
+        path: Where it lies.
+        for_this_machine: Leave the backend to this machine, since that one does not run here.
+    """
+    words = ["rtpsp", "build-engine", str(header.options.get("model", "MODEL.onnx"))]
     if header.precision in ("fp32", "fp16", "int8"):
         words.append(f"--{header.precision}")
     if header.options.get("confidence"):
         words.append("--confidence")
-    return f"build it again with '{' '.join(words)} --backend {header.backend} -o {path}'"
+    if not for_this_machine:
+        words += ["--backend", header.backend]
+    words += ["-o", str(path)]
+    return f"build {'one for this machine' if for_this_machine else 'it again'} with '{shlex.join(words)}'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from rtpsp.arrays import Image
 from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
 from rtpsp.runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ONNXRuntimeEngine(Engine):
                 f"ONNX Runtime {ort.__version__} cannot load this engine ({error}): build it again with 'rtpsp "
                 f"build-engine'"
             ) from error
-        self._check_outputs(output.name for output in session.get_outputs())
+        self._check_payload(_told(session.get_inputs()), _told(session.get_outputs()))
         self._session = session
         return "f32"
 
@@ -56,8 +57,14 @@ class ONNXRuntimeEngine(Engine):
     def _start(self, frames: Image) -> Answer:
         assert self._session is not None
         wanted = [CLASS_MAP, CONFIDENCE] if self.gives_confidence else [CLASS_MAP]
-        name = self._session.get_inputs()[0].name
-        return Answer(*(np.asarray(output) for output in self._session.run(wanted, {name: frames})))
+        return Answer(*(np.asarray(output) for output in self._session.run(wanted, {FRAMES: frames})))
 
     def _finish(self, work: Answer) -> Answer:
         return work
+
+
+def _told(tensors: Iterable[ort.NodeArg]) -> dict[str, str]:
+    """Type and shape of inputs or outputs by name."""
+    return {
+        tensor.name: f"{tensor.type.removeprefix('tensor(').removesuffix(')')} {tensor.shape}" for tensor in tensors
+    }

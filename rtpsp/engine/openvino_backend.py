@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from rtpsp.arrays import Image
 from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, EngineHeader
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
 from rtpsp.runtimes import import_openvino
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class OpenVINOEngine(Engine):
                 f"OpenVINO {ov.__version__} cannot compile this engine ({reason}): build it again with 'rtpsp "
                 f"build-engine'"
             ) from error
-        self._check_outputs(output.any_name for output in compiled.outputs)
+        self._check_payload(_told(compiled.inputs), _told(compiled.outputs))
         self._compiled = compiled
         self._free.extend(compiled.create_infer_request() for _ in range(self.depth))
         return _format_of_convolutions(compiled)
@@ -80,6 +81,17 @@ def half_format(core: ov.Core | None = None) -> str | None:
     """The half-precision format that this CPU has units for, ``bf16`` or ``f16``; None when it has neither."""
     capabilities = (core or ov.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return next((name for capability, name in _HALF_FORMATS if capability in capabilities), None)
+
+
+def _told(ports: Iterable[ov.ConstOutput]) -> dict[str, str]:
+    """Type and shape of inputs or outputs by name; OpenVINO may give one further names, of tensors that it fused."""
+    types = {"u8": "uint8", "i32": "int32"}
+    told = {}
+    for port in ports:
+        name = next((name for name in (FRAMES, CLASS_MAP, CONFIDENCE) if name in port.names), ", ".join(port.names))
+        kind = port.element_type.get_type_name()
+        told[name] = f"{types.get(kind, kind)} {str(port.partial_shape).replace(',', ', ')}"
+    return told
 
 
 def _format_of_convolutions(compiled: ov.CompiledModel) -> str:

@@ -11,10 +11,9 @@ import onnx_ir as ir
 
 from rtpsp.errors import ModelError, UsageError
 from rtpsp.graph.editing import add_initializer, constant, drop_unused, infer_shapes, only_use, set_constant, typed
+from rtpsp.header import FRAMES
 from rtpsp.onnx_file import INPUT
 from rtpsp.spec import ModelSpec
-
-FRAMES = "frames"
 
 
 def to_frames(model: ir.Model, spec: ModelSpec, batch: int = 1) -> ir.Model:

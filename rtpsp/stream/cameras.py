@@ -7,9 +7,9 @@ cv2-enumerate-cameras follows; it gives names and no formats.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rtpsp.errors import MissingError, RtpspError, UsageError
@@ -17,6 +17,7 @@ from rtpsp.stream.camera_info import NO_CAMERA as NO_CAMERA
 from rtpsp.stream.camera_info import CameraFormat as CameraFormat
 from rtpsp.stream.camera_info import CameraInfo as CameraInfo
 from rtpsp.stream.camera_info import to_line
+from rtpsp.stream.names import shown
 from rtpsp.stream.source import SourceOptions
 
 
@@ -46,8 +47,10 @@ def to_camera_uri(given: str, cameras: Sequence[CameraInfo] | None = None) -> st
     """
     if given.isdigit() or given.startswith("/dev/"):
         return given
-    if "://" in given or Path(given).is_file():
-        raise UsageError(f"--camera is {given!r}, expected a camera's number, path or name: give it to --source")
+    if "://" in given or os.path.isfile(given):
+        raise UsageError(
+            f"--camera is {shown(repr(given))}, expected a camera's number, path or name: give it to --source"
+        )
     if not given.strip():
         raise UsageError("--camera is empty, expected a number, a path such as /dev/video2, or a part of a name")
     cameras = list_cameras() if cameras is None else cameras
@@ -58,8 +61,10 @@ def to_camera_uri(given: str, cameras: Sequence[CameraInfo] | None = None) -> st
     if len(found) == 1:
         return found[0].uri
     if found:
-        raise MissingError(f"{len(found)} cameras are called {given!r}: say which, {' or '.join(map(str, found))}")
-    raise MissingError(f"no camera is called {given!r}: {to_line(cameras, why_no_list())}")
+        raise MissingError(
+            f"{len(found)} cameras are called {shown(repr(given))}: say which, {' or '.join(map(str, found))}"
+        )
+    raise MissingError(f"no camera is called {shown(repr(given))}: {to_line(cameras, why_no_list())}")
 
 
 def there_are() -> str:

@@ -54,6 +54,8 @@ def _reason(path: str, error: Exception) -> str:
     try:
         with Path(path).open("rb") as file:
             head = file.read(12)
+    except FileNotFoundError:
+        return "it is no longer there"
     except (OSError, ValueError) as why:
         return f"{getattr(why, 'strerror', None) or said}: make sure that you may read it"
     if not head:

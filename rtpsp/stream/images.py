@@ -57,14 +57,15 @@ def open_images(uri: str, options: SourceOptions) -> Source:
 class ImageSource(Source):
     """Images in order, each with its own size; `captured` is the moment that it was decoded.
 
-    One that cannot be read is passed over with a warning and counts in `missed`: a long run is not lost to one file.
-    One that is skipped is not even opened.
+    One that cannot be read is passed over with a warning, in a loop with one for all rounds, and counts in `missed`: a
+    long run is not lost to one file. One that is skipped is not even opened.
     """
 
     def __init__(self, uri: str, paths: Sequence[Path], loop: bool = False, fps: float = NOMINAL_FPS) -> None:
         self._uri, self._fps, self._count = shown(uri), fps, len(paths)
         self._files = _all(paths, loop)
         self._unread = 0
+        self._told: set[Path] = set()
         self._untold: list[str] | None = []
         first = self._first(paths)
         self._next: Frame | None = first
@@ -110,7 +111,7 @@ class ImageSource(Source):
             raise SourceError(f"{self._uri}: none of its {len(paths)} files can be decoded as an image")
         untold, self._untold = self._untold or [], None
         for warning in untold:
-            _log.warning(warning)
+            _log.warning("%s", warning)
         return first
 
     def _decoded(self) -> Frame | None:
@@ -126,11 +127,14 @@ class ImageSource(Source):
     def _pass_over(self, path: Path) -> None:
         self.missed += 1
         self._unread += 1
-        warning = f"{shown(path)} cannot be decoded as an image: passed over"
-        if self._untold is None:
-            _log.warning(warning)
-        else:  # while it is being opened: where no file can be decoded, one error says so for all of them
+        why = "cannot be decoded as an image" if path.is_file() else "is no longer there"
+        warning = f"{shown(path)} {why}: passed over"
+        if self._untold is not None:
+            # While it is being opened: where no file can be decoded, one error says so for all of them.
             self._untold.append(warning)
+        elif path not in self._told:
+            _log.warning("%s", warning)
+        self._told.add(path)
         if self._unread > self._count:
             raise SourceLost(f"{self._uri}: none of its {self._count} images can be read any more")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from itertools import islice
 from pathlib import Path
 
 from rtpsp.errors import SourceError
-
-_LOOKED_AT = 5000
-"""Files of a folder that a misspelt name is compared with; each takes some microseconds."""
+from rtpsp.recognise import near
 
 
 def shown(name: str | Path) -> str:
@@ -47,15 +43,11 @@ def status_of(path: str) -> os.stat_result | None:
 def nothing_at(path: str) -> SourceError:
     """The error for a path where nothing lies, with the name that was probably meant."""
     given = Path(path)
-    hint = "check the path, or use --camera or sim://street"
-    try:
-        if not given.parent.is_dir():
-            hint = f"there is no folder {shown(given.parent)}"
-        else:
-            with os.scandir(given.parent) as entries:
-                names = {entry.name.lower(): entry.name for entry in islice(entries, _LOOKED_AT)}
-            near = difflib.get_close_matches(given.name.lower(), names, n=1, cutoff=0.7)
-            hint = f"did you mean {shown(given.parent / names[near[0]])}?" if near else hint
-    except (OSError, ValueError):
-        pass  # the folder cannot be read: no hint
+    meant = near(given)
+    if meant:
+        hint = f"did you mean {shown(meant)}?"
+    elif not os.path.isdir(given.parent):
+        hint = f"there is no folder {shown(given.parent)}"
+    else:
+        hint = "check the path, or use --camera or sim://street"
     return SourceError(f"no file {shown(repr(path))}: {hint}")

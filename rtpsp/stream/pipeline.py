@@ -203,7 +203,10 @@ class Pipeline:
         for thread in self._workers:
             if thread.ident is not None:
                 thread.join(JOIN_SECONDS)
-            if thread.is_alive():
+            if thread is self._workers[0] and self._stop_reason and not self._inference.ready.is_set():
+                if thread.is_alive():  # a large model on a slow machine, and nothing that was asked for is lost
+                    _log.warning("the engine was still being opened when the run ended: its thread is left behind")
+            elif thread.is_alive():
                 lost = MissingError if thread is self._workers[0] else SourceLost
                 self._fail(lost(f"thread {thread.name} hangs in a driver: it did not end within {JOIN_SECONDS:.0f} s"))
         if self._workers[1].ident is None:

@@ -77,7 +77,7 @@ class VideoFile(Sink):
 
         Raises:
             OutputError: It cannot.
-            UsageError: It is the file that the frames come from.
+            UsageError: It is the file that the frames come from, or a named pipe.
         """
         del spec
         self._fps = info.fps or NOMINAL_FPS
@@ -85,6 +85,10 @@ class VideoFile(Sink):
             self._there_before = self._path.exists()
             if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
                 raise UsageError(f"{self._name} is the source itself and would be lost: give another place to --output")
+            if (
+                self._path.is_fifo()
+            ):  # to open it would wait for a reader, and no video can be written without going back
+                raise UsageError(f"{self._name} is a named pipe: give a file to --output")
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab"):  # nothing is lost yet: the run may still fail before it has a picture
                 pass
@@ -248,9 +252,10 @@ def _plays(path: Path) -> bool:
 def _muxer_options(path: Path) -> dict[str, str]:
     """An mp4 or mov has its index at the end, without which nothing plays: until then it is kept in fragments.
 
-    A fragment is one key frame to the next, and goes to the disk at once.
+    A fragment is one key frame to the next, and goes to the disk at once; so does an mkv's cluster, of 5 s if not told.
     """
-    return {"flush_packets": "1"} | ({} if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"})
+    cluster = {"cluster_time_limit": str(round(1000 * KEY_SECONDS))}
+    return {"flush_packets": "1"} | (cluster if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"})
 
 
 def _tag_colours(stream: VideoStream) -> Colorspace:

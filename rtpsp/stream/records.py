@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import importlib.util
 import io
@@ -21,6 +22,7 @@ from rtpsp.arrays import ClassMap
 from rtpsp.errors import MissingError, OutputError, UsageError
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Rendered
+from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.sink import Sink
 from rtpsp.stream.source import IMAGE_SUFFIXES, SourceInfo
 
@@ -31,16 +33,17 @@ RLE_VERSION = 1
 class _JsonLines(Sink):
     """A file that gains one whole line a frame: a run that is killed leaves lines that can all be read.
 
-    A file of that name is written over when the first frame comes, and not before.
+    A file of that name is written over when the first frame comes, and not before. A named pipe needs its reader first.
 
     Args:
-        path: The file; its folder is made if it is not there.
+        path: The file; its folder is made if it is not there. A ``~`` is the home.
     """
 
     _option: ClassVar[str]
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = Path(expanded(path))
+        self._name = shown(self._path)
         self._file: io.RawIOBase | None = None
         self._there_before = False
         self._lines = 0
@@ -54,16 +57,20 @@ class _JsonLines(Sink):
             UsageError: It is the file, or one of the images, that the frames come from.
         """
         self._uri, self._spec = info.uri, spec
-        self._there_before = os.path.exists(self._path)
-        if self._there_before and any(_is_same(self._path, file) for file in _source_files(info)):
-            raise UsageError(
-                f"{self._path} is the source itself and would be lost: give another place with {self._option}"
-            )
         try:
+            self._there_before = os.path.exists(self._path)
+            if self._there_before and any(_is_same(self._path, file) for file in _source_files(info)):
+                raise UsageError(
+                    f"{self._name} is the source itself and would be lost: give another place with {self._option}"
+                )
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # appending: nothing is lost yet
-        except OSError as error:
-            raise OutputError(f"{self._path}: {error.strerror}; give another place with {self._option}") from error
+            # appending: nothing is lost yet
+            self._file = open(self._path, "ab", buffering=0, opener=_open_now)  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no path can look like this"
+            if isinstance(error, OSError) and error.errno == errno.ENXIO and self._path.is_fifo():
+                reason = "a named pipe that nobody reads; start its reader first"
+            raise OutputError(f"{self._name}: {reason}; give another place with {self._option}") from error
 
     def write(self, item: Rendered) -> None:
         """Write one line."""
@@ -83,7 +90,8 @@ class _JsonLines(Sink):
         except OSError as error:
             self._cut()
             raise OutputError(
-                f"{self._path}: {error.strerror}; the {self._lines} frames up to here are kept"
+                f"{self._name}: {error.strerror}; the {self._lines} frames up to here are kept; "
+                f"{'' if error.errno == errno.EPIPE else 'free the disk or '}give another place with {self._option}"
             ) from error
         self._lines += 1
         self._size += len(data)
@@ -98,7 +106,10 @@ class _JsonLines(Sink):
             if not self._lines and not self._there_before:
                 self._path.unlink(missing_ok=True)
         except OSError as error:  # some file systems tell only now that there was no room
-            raise OutputError(f"{self._path}: {error.strerror}; frames may be missing in it") from error
+            raise OutputError(
+                f"{self._name}: {error.strerror}; frames may be missing in it; free the disk or give another place "
+                f"with {self._option}"
+            ) from error
 
     @property
     def output(self) -> str | None:
@@ -231,6 +242,14 @@ def encode_classes(class_map: ClassMap, classes: int) -> Iterator[tuple[int, int
 
 def _line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Opens without waiting: a named pipe would keep us until somebody reads it, and no signal would end that."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if hasattr(os, "set_blocking"):  # once it is open, a slow reader is waited for
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _source_files(info: SourceInfo) -> Iterator[Path]:

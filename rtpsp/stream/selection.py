@@ -94,7 +94,7 @@ class Selection(Source):
             self._taken += 1
             return frame
         if self._taken == self._max_frames:
-            self.ended = f"{self._taken} frames, as many as were asked for"
+            self.ended = f"{self._taken} frame{'' if self._taken == 1 else 's'}, as many as were asked for"
         return None
 
     def interrupt(self) -> None:

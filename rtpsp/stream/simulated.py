@@ -1,8 +1,8 @@
 """The simulator as a source: a drawn street with its own ground truth, and a camera's faults on request.
 
-`rtpsp.stream.simulation` lists what a URI may say. Without live=1 the simulator is like a file: as fast as it is read,
-nothing is lost. With live=1 it is a camera that starts with the first read and then exposes frame i at i/fps seconds on
-its own clock, whether or not anyone reads.
+`rtpsp.stream.simulator_uri` lists what a URI may say. Without live=1 the simulator is like a file: as fast as it is
+read, nothing is lost. With live=1 it is a camera that starts with the first read and then exposes frame i at i/fps
+seconds on its own clock, whether or not anyone reads.
 
 `Frame.captured` is worked out from time stamp and arrival as for any camera; the simulator does not tell what it knows.
 """
@@ -24,8 +24,8 @@ from rtpsp.sim.timecode import draw_timecode
 from rtpsp.stream.clock import CaptureClock
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.names import shown
-from rtpsp.stream.simulation import Simulation as Simulation
-from rtpsp.stream.simulation import parse_simulation as parse_simulation
+from rtpsp.stream.simulator_uri import Simulation as Simulation
+from rtpsp.stream.simulator_uri import parse_simulation as parse_simulation
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions, refuse_others
 
 STALL_AT = 5.0  # seconds into an endless run where a stall begins if it is not said
@@ -45,7 +45,7 @@ def open_simulator(uri: str, options: SourceOptions) -> Source:
     """Open the simulator.
 
     Args:
-        uri: `sim://street?…`, with the parameters that `rtpsp.stream.simulation` lists.
+        uri: `sim://street?…`, with the parameters that `rtpsp.stream.simulator_uri` lists.
         options: `loop` and `read_timeout` are read, and without live=1 `start` and `end`.
 
     Raises:
@@ -92,7 +92,7 @@ class FileSimulator(Source):
 
 
 class LiveSimulator(Source):
-    """A camera with its own clock; see `rtpsp.stream.simulation` for its faults.
+    """A camera with its own clock; see `rtpsp.stream.simulator_uri` for its faults.
 
     It needs no thread: when each frame is exposed and delivered is known beforehand, so that a read works out what the
     device holds by now. `clock` and `sleep` stand in for time itself in tests.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from rtpsp.stream.frame import Rendered, View
 from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.source import SourceInfo
 from rtpsp.timing import Summary
+
+_log = logging.getLogger(__name__)
 
 
 class Sink(ABC):
@@ -92,6 +95,7 @@ class MaskFolder(Sink):
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(expanded(folder))
+        self._made: list[Path] = []
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
         """Make the folder.
@@ -110,16 +114,25 @@ class MaskFolder(Sink):
                     f"{name} holds the images themselves, and masks have their names: give another folder to "
                     "--save-masks"
                 )
+            new = not self._folder.exists()
+            self._warn_of_others(name)
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._made = [self._folder] if new else []
             self._write_classes(to_label_list(spec.labels))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no path can look like this"
             raise OutputError(f"{name}: {reason}; give another folder to --save-masks") from error
 
+    def _warn_of_others(self, name: str) -> None:
+        others = sum(path.suffix == ".png" for path in self._folder.iterdir()) if self._folder.is_dir() else 0
+        if others:
+            _log.warning("%s holds %d masks already: those that this run does not replace stay", name, others)
+
     def _write_classes(self, text: str) -> None:
         path = self._folder / "classes.txt"
         if not path.exists():
             write_atomically(path, text.encode(), hint="give another folder to --save-masks")
+            self._made.append(path)
         elif path.read_bytes() != text.encode():
             raise UsageError(f"{path} lists other classes and would be lost: give another folder to --save-masks")
 
@@ -135,6 +148,7 @@ class MaskFolder(Sink):
             if not done:
                 raise OutputError(f"{path}: OpenCV could not encode {ids.dtype} {list(ids.shape)} as PNG")
             path.write_bytes(data.tobytes())
+            self._made.clear()
         except OSError as error:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)  # half a mask would pass for one
@@ -142,6 +156,12 @@ class MaskFolder(Sink):
                 f"{shown(path)}: {error.strerror}; masks up to here are kept; free the disk or give another folder to "
                 "--save-masks"
             ) from error
+
+    def close(self) -> None:
+        """Take away the list of classes, and the folder, that were made for this run and got no mask."""
+        for path in reversed(self._made):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path == self._folder else path.unlink()
 
     @property
     def output(self) -> str:

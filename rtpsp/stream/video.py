@@ -54,6 +54,7 @@ class VideoSource(Source):
         self._options = options
         self.mended = 0
         self._loss: str | None = None
+        self._cut_short = False
         self._colours = Colours()
         self._container, self._stream = open_container(uri, options.decoder_threads)
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -63,12 +64,11 @@ class VideoSource(Source):
         self._frames = self._all_passes()
         self._next = next(self._frames, None)
         if self._next is None:
+            length = self._length() or 0  # asked first: with the container go its streams
             self._container.close()
             reason = "none of its frames can be decoded: it may be damaged; make a copy that plays elsewhere first"
             if options.start > 0:
-                reason = (
-                    f"it has no frame from {options.start:g} s on: it lasts {self._length() or 0:.2f} s, begin earlier"
-                )
+                reason = f"it has no frame from {options.start:g} s on: it lasts {length:.2f} s, begin earlier"
             raise SourceError(f"{self._name}: {reason}")
         self.info = SourceInfo(
             uri=uri,
@@ -127,8 +127,9 @@ class VideoSource(Source):
                 yield picture, at
         expected = self._stream.frames
         if start == 0 and 0 < decoded < expected - 1 and at + 2 * self._interval < (self._length() or 0.0):
-            _log.warning("%s ended after %d of %d frames: it may be cut short", self._name, decoded, expected)
-            self._loss = None
+            if not self._cut_short:  # in a loop once, not in every round
+                _log.warning("%s ended after %d of %d frames: it may be cut short", self._name, decoded, expected)
+            self._cut_short, self._loss = True, None
         elif decoded:
             self._tell_of_loss()
 

@@ -129,7 +129,7 @@ def torch_is_missing() -> str | None:
 EXPORT = ("export", "net.pth", "--arch", "pspnet18", "--size", "48x64", "--labels")
 
 ENGINE_AND_MODEL_CASES = [
-    Case("an engine that is not there", nothing, RUN, 3, r"x\.engine: No such file.*rtpsp build-engine -o x\.engine"),
+    Case("an engine that is not there", nothing, RUN, 3, r"x\.engine: No such file.*rtpsp build-engine MODEL\.onnx"),
     Case("an engine cut short", engine(change=lambda data: data[:-100]), RUN, 3, r"cut short.*rtpsp build-engine"),
     Case("an engine cut within its header", engine(change=lambda data: data[:300]), RUN, 3, "cut short, the header"),
     Case("an engine with a flipped bit in its header", engine(change=flipped(200)), RUN, 3, "header is damaged"),
@@ -194,4 +194,21 @@ ENGINE_AND_MODEL_CASES = [
         "a confidence asked of an engine without one", engine(), (*RUN, "--min-confidence", "0.5"), 2,
         "gives no confidence.*--confidence",
     ),
+    Case(
+        "a misspelt key in a config file", text("rtpsp.toml", '[run]\nsource = "sim://street"\nledgend = true\n'),
+        ("run", "--config", "rtpsp.toml"), 2, "ledgend.*did you mean 'legend'",
+    ),
+    Case(
+        "a misspelt table in a config file", text("rtpsp.toml", "[rum]\nlegend = true\n"),
+        ("run", "--config", "rtpsp.toml"), 2, "rum.*did you mean 'run'",
+    ),
+    Case(
+        "a value of the wrong kind in a config file", text("rtpsp.toml", '[run]\nalpha = "much"\n'),
+        ("run", "--config", "rtpsp.toml"), 2, "alpha.*much",
+    ),
+    Case(
+        "a config file that is not TOML", text("rtpsp.toml", "run: {legend: true}\n"),
+        ("run", "--config", "rtpsp.toml"), 3, "rtpsp.toml.*TOML",
+    ),
+    Case("a config file that is not there", nothing, ("run", "--config", "none.toml"), 3, "none.toml"),
 ]  # fmt: skip

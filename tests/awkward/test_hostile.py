@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtpsp.errors import RtpspError
-from rtpsp.stream.simulation import Simulation, parse_simulation
+from rtpsp.stream.simulator_uri import Simulation, parse_simulation
 from rtpsp.stream.source import IMAGE_SUFFIXES, SourceOptions, open_source
 from tests.awkward import files
 

@@ -126,8 +126,10 @@ def test_a_full_disk(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_folders_that_cannot_be_written(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_is_writable", lambda folder: False)
     found = look(hardware.disk)
-    assert (found["engines"].state, found["current folder"].state) == ("error", "warning")
-    assert found["engines"].fix and found["current folder"].fix
+    assert {finding.state for finding in found.values()} == {"warning"}, "a run keeps its engine elsewhere"
+    assert "RTPSP_ENGINES" in found["engines"].fix and found["current folder"].fix
+    monkeypatch.setenv("RTPSP_ENGINES", "named")
+    assert look(hardware.disk)["engines"].state == "error", "there is no stand-in for a folder that was named"
     (folders / "not" / "yet" / "engines").mkdir(parents=True)
     (folders / "not" / "yet" / "engines" / "there.engine").touch()
     assert look(hardware.disk)["engines"].state == "warning", "an engine that is there can be run"

@@ -74,12 +74,25 @@ def test_refusals(change: dict[str, object], version: str, gpus: tuple[Gpu, ...]
         ({"or_later": True}, "11.4.0", replace(H200, compute_capability="12.0")),
         ({"compute_capabilities": ("8.6", "9.0")}, "11.4.0", H200),
         ({"driver": "580.65"}, "11.4.0", H200),
+        ({"driver": H200.driver}, "11.4.0", H200),
         ({"gpu": ""}, "11.4.0", replace(H200, name="NVIDIA H100")),
     ],
 )
 def test_what_is_allowed(change: dict[str, object], version: str, gpu: Gpu) -> None:
     header = replace(PLAN, target=replace(PLAN.target, **change))  # type: ignore[arg-type]
     assert here(header, version, gpu) == Verdict()
+
+
+def test_of_several_gpus_the_first_counts() -> None:
+    other = replace(H200, compute_capability="8.6")
+    assert here(PLAN, "11.4.0", H200, other) == Verdict()
+    assert here(PLAN, "11.4.0", other, H200).refusals
+
+
+def test_a_plan_of_an_untold_release_is_refused() -> None:
+    assert here(replace(PLAN, versions={}), "11.4.0", H200).refusals == (
+        "its header does not tell which tensorrt built it",
+    )
 
 
 def test_another_gpu_of_the_same_kind_warns() -> None:

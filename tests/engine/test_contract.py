@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from rtpsp.errors import EngineFileError, InputError, UsageError
 from rtpsp.graph.lower import load_model, lower, model_bytes
 from rtpsp.graph.verify import run, sample_frames, to_confidence
 from rtpsp.header import EngineHeader, Precision
-from rtpsp.labels import CAMVID
+from rtpsp.labels import CAMVID, LabelSet, distinct_palette
 from rtpsp.spec import ModelSpec
 
 HEIGHT, WIDTH = 12, 20
 SPEC = ModelSpec("brightest-channel", "test", HEIGHT, WIDTH, CAMVID)
+MANY = LabelSet("many", tuple(f"class {index}" for index in range(300)), distinct_palette(300))
 
 
 SCALE = np.float32(1 / 32)
@@ -173,6 +175,23 @@ def test_a_header_and_its_payload_agree_on_the_confidence(backend: str, promised
         engine.infer(frames(1))
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("spec", "batch", "says"),
+    [
+        (SPEC, 2, r"takes frames uint8 \[1, 12, 20, 3\], its header promises frames uint8 \[2, 12, 20, 3\]"),
+        (replace(SPEC, height=24), 1, r"takes frames .*promises frames uint8 \[1, 24, 20, 3\]"),
+        (replace(SPEC, labels=MANY), 1, r"gives class_map uint8 .*promises class_map int32 \[1, 12, 20\]"),
+    ],
+)
+def test_a_header_and_its_payload_agree_on_sizes_and_types(
+    backend: str, spec: ModelSpec, batch: int, says: str
+) -> None:
+    header = EngineHeader(spec, backend, "fp32", "", options={"batch": batch})
+    with pytest.raises(EngineFileError, match=says), engine_class(backend)(header, brightest_channel()):
+        pass
+
+
 def test_answers_are_the_callers_own(make: Callable[..., Engine]) -> None:
     with make() as engine:
         first = engine.infer(frames(1)).class_map
@@ -227,6 +246,14 @@ def test_nothing_is_held_before_and_after(make: Callable[..., Engine]) -> None:
         engine.infer(frames(1))
     with engine:  # it can be entered again
         assert (engine.infer(frames(4)).class_map == frames(4).argmax(axis=3)).all()
+
+
+def test_what_was_in_flight_when_it_was_left_is_forgotten(make: Callable[..., Engine]) -> None:
+    engine = make()
+    with engine:
+        engine.submit(frames(1))
+    with engine:
+        assert (engine.infer(frames(2)).class_map == frames(2).argmax(axis=3)).all()
 
 
 def test_another_thread_is_refused(make: Callable[..., Engine]) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtpsp.engine import load_engine
+from rtpsp.engine import judge_file, load_engine
 from rtpsp.engine.file import ALIGNMENT, FORMAT_VERSION, MAGIC, read_engine_file, rebuild, write_engine_file
 from rtpsp.errors import EngineFileError, OutputError
 from rtpsp.header import EngineHeader
+from rtpsp.inspection import inspect
 from rtpsp.labels import CAMVID
 from rtpsp.spec import ModelSpec
 from tests.strategies import headers
@@ -88,7 +91,7 @@ def test_damage_is_named(path: Path, change: object, says: str) -> None:
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(EngineFileError, match="rtpsp build-engine -o"):
+    with pytest.raises(EngineFileError, match="an engine is made by 'rtpsp build-engine"):
         load_engine(tmp_path / "none.engine")
 
 
@@ -120,6 +123,7 @@ def test_any_engine_survives_its_file(tmp_path: Path, header: EngineHeader, payl
     write_engine_file(path, header, payload)
     file = read_engine_file(path)
     assert (file.header, file.payload()) == (header, payload)
+    assert inspect(path).why_not == judge_file(file).refusals
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "zero"])
@@ -139,3 +143,23 @@ def test_the_command_that_mends_it_says_what_it_was(tmp_path: Path) -> None:
     header = EngineHeader(SPEC, "onnxruntime", "fp32", "", options={"model": "my.onnx", "confidence": True})
     told = rebuild(header, tmp_path / "x.engine")
     assert f"'rtpsp build-engine my.onnx --fp32 --confidence --backend onnxruntime -o {tmp_path}/x.engine'" in told
+
+
+def test_the_command_can_be_pasted_whatever_the_file_calls_its_model() -> None:
+    header = EngineHeader(SPEC, "openvino", "fp32", "", options={"model": "x.onnx; reboot"})
+    command = rebuild(header, Path("my engine")).partition("'")[2].removesuffix("'")
+    assert shlex.split(command)[:3] == ["rtpsp", "build-engine", "x.onnx; reboot"]
+    assert shlex.split(command)[-2:] == ["-o", "my engine"]
+
+
+def test_a_header_beyond_every_bound_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.engine.file.MAX_HEADER_BYTES", 100)
+    with pytest.raises(EngineFileError, match=r"the header has 100 of \d{3,} bytes"):
+        read_engine_file(path)
+
+
+def test_an_unknown_backend_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.engine"
+    write_engine_file(path, EngineHeader(SPEC, "abacus", "fp32", ""), b"beads")
+    with pytest.raises(EngineFileError, match=rf"^{re.escape(str(path))}: backend 'abacus' is unknown"):
+        load_engine(path)

@@ -19,6 +19,7 @@ from rtpsp.cli import cameras as cli
 from rtpsp.errors import MissingError, SourceLost, UsageError
 from rtpsp.stream import cameras
 from rtpsp.stream.camera_info import nearest_sizes
+from rtpsp.stream.camera_request import Granted
 from rtpsp.stream.cameras import (
     CameraFormat,
     CameraInfo,
@@ -596,3 +597,15 @@ def test_the_table_and_what_is_printed_when_there_is_none(
     cli.print_cameras([])
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1 and "sim://street" in printed.err
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "nul\0", "a\nb", "\ud800"])
+def test_no_name_is_too_strange_for_one_line(name: str) -> None:
+    with pytest.raises(MissingError, match="no camera is called") as caught:
+        to_camera_uri(name, ())
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(("given", "differs"), [(30.0, False), (29.97, False), (25.0, True), (31.0, True), (0.0, True)])
+def test_a_rate_counts_as_refused_beyond_its_rounding(given: float, differs: bool) -> None:
+    assert Granted("MJPG", 720, 1280, given).differs_from(SourceOptions(camera_fps=30)) is differs

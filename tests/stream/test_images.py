@@ -182,3 +182,18 @@ def test_a_loop_whose_files_vanish_does_not_spin(folder: Path) -> None:
         path.unlink()
     with pytest.raises(SourceLost, match="none of its 3 images"):
         read_all(source)
+
+
+def test_a_damaged_image_is_told_of_once_in_a_loop(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "frame2.png").write_bytes(b"no image")
+    source = open_source(str(folder), SourceOptions(loop=True))
+    assert len(read_all(source, 10)) == 10
+    assert source.missed == 5
+    assert ["cannot be decoded" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_an_image_that_went_away_is_told_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = open_source(str(folder))
+    (folder / "frame10.png").unlink()
+    assert len(read_all(source)) == 2
+    assert ["frame10.png is no longer there" in record.getMessage() for record in caplog.records] == [True]

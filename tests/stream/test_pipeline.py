@@ -358,3 +358,31 @@ def test_the_legend_lists_unknown_where_it_can_occur(least: float | None, fit: F
     item = sink.items[0]
     frame = plain.draw("frame", item.frame.to_bgr(None), item.class_map)
     assert (item.pictures["overlay"] == plain.draw("overlay", frame, item.class_map)).all()
+
+
+class SlowToOpen(FakeEngine):
+    """Opens only once it is released."""
+
+    def __init__(self, release: threading.Event) -> None:
+        super().__init__(SPEC)
+        self._release = release
+
+    def _open(self) -> str:
+        self._release.wait()
+        return super()._open()
+
+
+def test_a_run_that_is_stopped_while_its_engine_opens_slowly_ends_as_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rtpsp.stream.pipeline.JOIN_SECONDS", 0.05)
+    release, sink = threading.Event(), Collector(stop_at=0)
+    before = set(threading.enumerate())
+    try:
+        report = Pipeline(Numbers(3), SlowToOpen(release), [sink]).run()
+    finally:
+        release.set()
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+    assert (report.ended, report.frames.received, sink.closed) == ("quit", 0, 1)
+    assert ["still being opened" in record.getMessage() for record in caplog.records] == [True]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -293,3 +295,26 @@ def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = open_source("~/out.mp4")
     assert source.read() is not None
     source.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.mp4")
+    with pytest.raises(UsageError, match="named pipe"):
+        VideoFile(tmp_path / "out.mp4").open(SourceInfo("test", "sim", 48, 64), SPEC)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_what_a_killed_process_recorded_plays(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    program = (
+        "import os, signal, time; from tests.stream.test_recording import *\n"
+        f"sink = VideoFile({str(path)!r}); sink.open(SourceInfo('test', 'sim', 48, 64, fps=5.0), SPEC)\n"
+        "for n in range(50): sink.write(rendered(flat(48, 64, (n, n, n)), n, n / 5))\n"
+        "while sink.stages()['encode'].count < 50: time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False)
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 40, "all but the last two seconds"

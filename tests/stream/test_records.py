@@ -230,7 +230,11 @@ def test_a_file_system_that_is_full(tmp_path: Path) -> None:
         f"sink.close(); print(len(lines(Path({str(path)!r}))))"
     )
     said, kept = in_a_process(program, *private).stdout.splitlines()
-    assert said == f"{path}: No space left on device; the {int(kept) - 1} frames up to here are kept" and int(kept) > 5
+    assert said == (
+        f"{path}: No space left on device; the {int(kept) - 1} frames up to here are kept; free the disk or give "
+        "another place with --rle"
+    )
+    assert int(kept) > 5
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
@@ -271,3 +275,49 @@ def test_a_run_writes_a_line_a_frame(tmp_path: Path) -> None:
         assert record["pts"] == stat["pts"] and stat["latency_ms"] > 0
         for segment in record["segments"]:
             assert segment["area"] / (120 * 160) == pytest.approx(stat["shares"][segment["class"]], abs=1e-8)
+
+
+@SINKS
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_written_to_once_somebody_reads_it(tmp_path: Path, make: type[RleFile | StatsFile]) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    sink = make(path)
+    with pytest.raises(OutputError, match="nobody reads; start its reader first; give another place"):
+        sink.open(INFO, SPEC)
+    sink.close()
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = make(path)
+    sink.open(INFO, SPEC)
+    fill(sink, 1)
+    sink.close()
+    assert os.read(reader, 1 << 16).endswith(b"}\n")
+    os.close(reader)
+    assert path.is_fifo()
+
+
+@SINKS
+def test_a_home_is_expanded_and_a_strange_name_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: type[RleFile | StatsFile]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    written(make("~/out.jsonl"), [np.zeros((4, 4), np.uint8)])
+    assert (tmp_path / "out.jsonl").is_file()
+    for name in ("nul\0", "a\nb/" + "x" * 300):
+        with pytest.raises(OutputError, match="give another place with --") as caught:
+            make(tmp_path / name).open(INFO, SPEC)
+        assert "\n" not in str(caught.value)
+
+
+@SINKS
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_reader_that_goes_away_is_no_full_disk(tmp_path: Path, make: type[RleFile | StatsFile]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    sink = make(tmp_path / "pipe")
+    sink.open(INFO, SPEC)
+    os.close(reader)
+    with pytest.raises(OutputError, match="Broken pipe; the 0 frames up to here are kept; give another place"):
+        fill(sink, 1)
+    sink.close()

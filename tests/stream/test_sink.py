@@ -9,7 +9,7 @@ import pytest
 
 from rtpsp.engine.fake import FakeEngine
 from rtpsp.errors import OutputError, UsageError
-from rtpsp.labels import CAMVID
+from rtpsp.labels import CAMVID, to_label_list
 from rtpsp.live import run
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Frame, Rendered, Stamps
@@ -89,3 +89,29 @@ def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     MaskFolder("~/masks").open(SourceInfo("test", "sim", 48, 64), SPEC)
     assert (tmp_path / "masks" / "classes.txt").is_file()
+
+
+def test_a_run_without_a_mask_leaves_nothing_new(tmp_path: Path) -> None:
+    info = SourceInfo("test", "sim", 48, 64)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "classes.txt").write_bytes(to_label_list(CAMVID).encode())
+    for name in ("new", "there", "old"):
+        sink = MaskFolder(tmp_path / name)
+        sink.open(info, SPEC)
+        sink.close()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["classes.txt", "old", "there"]
+
+
+def test_masks_of_an_earlier_run_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image(tmp_path / "a.png")
+    image(tmp_path / "b.png")
+    run(str(tmp_path / "*.png"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
+    assert caplog.text == ""
+    run(str(tmp_path / "a.png"), FakeEngine(), [MaskFolder(tmp_path / "masks")])
+    assert "holds 2 masks already: those that this run does not replace stay" in caplog.text
+
+
+def test_what_is_no_source_is_told() -> None:
+    with pytest.raises(UsageError, match="the source is a ndarray, expected a URI or a Source"):
+        run(np.zeros((4, 4, 3), np.uint8), FakeEngine())  # type: ignore[arg-type]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +19,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
-from rtpsp.errors import SourceError
+from rtpsp.errors import SourceError, SourceLost
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.source import Source, SourceOptions, open_source
 from rtpsp.stream.video import VideoSource, open_video
+from tests.awkward import files
 
 LEFT, RIGHT = (200, 60, 30), (30, 60, 200)  # BGR
 TICKS = 1000  # a second
@@ -339,3 +343,37 @@ def test_closing_twice_and_reading_on(clip: Path) -> None:
     source.close()
     assert source.read() is None
     assert cv2.__version__  # imported before av, as the module under test does
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone overwrites what was freed when it is told to")
+def test_a_length_is_asked_of_an_open_file_only(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", numbered(5))
+    program = (
+        f"from rtpsp.stream.source import *\ntry: open_source({str(path)!r}, SourceOptions(start=90))\n"
+        "except Exception as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MALLOC_PERTURB_": "85"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "it lasts 0.20 s" in done.stdout
+
+
+def test_a_file_that_was_cut_short_is_told_of_once_in_a_loop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = files.cut(tmp_path / "cut.mp4", 0.6, index_first=True)
+    with open_source(str(path), SourceOptions(loop=True)) as source:
+        for _ in range(100):
+            assert source.read() is not None
+    assert ["cut short" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_file_that_goes_away_between_two_rounds_is_told_so(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", numbered(3))
+    with open_source(str(path), SourceOptions(loop=True)) as source:
+        path.unlink()
+        with pytest.raises(SourceLost, match="no longer there"):
+            while source.read() is not None:
+                pass
