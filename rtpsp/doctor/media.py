@@ -72,6 +72,7 @@ def _streams(protocols: list[str], demuxers: list[str]) -> Finding:
     absent = ", ".join(kind for kind, there in kinds.items() if not there)
     details = {"protocols": protocols, "demuxers": demuxers}
     told += f"; not {absent}" if absent else ""
+    told = f"FFmpeg has {told}; 'rtpsp run' takes none of them yet"
     if kinds["RTSP"] and kinds["HTTPS"]:
         return Finding("video", "streams", "ok", told, details=details)
     return Finding("video", "streams", "missing", told, WHOLE_PYAV, details)
@@ -111,7 +112,7 @@ def window(context: Context) -> Iterator[Finding]:
     if reason is None:
         yield Finding("window and cameras", WINDOW, "ok", "a window opens")
         return
-    fix = "record instead: rtpsp run --output FILE.mp4; for a window start it on a desktop, or by ssh -X"
+    fix = "record instead, with --output FILE.mp4; for a window start it on a desktop, or by ssh -X"
     yield Finding("window and cameras", WINDOW, "missing", f"none opens: {reason}", fix, {"reason": reason})
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NO_CAMERA = "this machine has none; plug one in (a container or WSL must be given it), or use sim://street"
+NO_CAMERA = (
+    "this machine has none; plug one in (a container or WSL must be given it), or try --source 'sim://street?live=1'"
+)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class _JsonLines(Sink):
     def write(self, item: Rendered) -> None:
         """Write one line."""
         assert self._file is not None
-        values = {"frame": item.frame.index, "pts": item.frame.pts}
+        values = {"frame": item.frame.index, "pts": round(item.frame.pts, 6)}
         record = values | ({"name": item.frame.name} if item.frame.name else {}) | self._record(item)
         data = _line(record)
         try:
