@@ -76,4 +76,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:  # the system says "File exists" of what is in the way of a folder
-        raise NotADirectoryError(error.errno, f"{folder} is not a folder") from error
+        raise NotADirectoryError(error.errno, "a file is where its folder should be") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from rtpsp.spec import SPEC_KEY, Fit, ModelSpec
 # No deadline: machines are shared. On the build server a run is the same each time; elsewhere it looks for new cases.
 settings.register_profile("rtpsp", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("rtpsp")
+
+# Behind a shell's "&" Ctrl-C is ignored, which processes hand down: those that the tests start would not hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLOUR_HEIGHT, COLOUR_WIDTH = 48, 64
 

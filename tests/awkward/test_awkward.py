@@ -53,3 +53,12 @@ def test_it_gives_the_right_picture_or_one_clear_line(
 def test_each_case_has_a_name_of_its_own() -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
+
+
+def test_the_table_has_every_case() -> None:
+    """``python -m tests.awkward`` writes it; a case that is added or renamed has to be run for it."""
+    text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [row[0].removeprefix("| ") for row in rows] == [case.name for case in CASES]
+    codes = [row[-1].removesuffix(" |") for row in rows]
+    assert codes == [str(case.code) for case in CASES]
