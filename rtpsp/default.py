@@ -28,8 +28,7 @@ from rtpsp.build import (
 from rtpsp.engine import judge_file
 from rtpsp.engine.file import read_engine_file
 from rtpsp.errors import EngineFileError, OutputError, UsageError
-from rtpsp.files import check_writable
-from rtpsp.onnx_file import model_digest
+from rtpsp.files import check_writable, sha256_of
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
     except EngineFileError as error:
         return _TO_DO.split(str(error).removeprefix(f"{path}: "))[0]
     header = file.header
-    if header.model_digest != model_digest(model):
+    if header.model_digest != sha256_of(model):
         return "it was built from another version of the model"
     if (header.backend, header.precision) != (options.backend, options.precision):
         return f"it is one for {header.backend} in {header.precision}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -70,6 +71,18 @@ def _check_replaceable(path: Path, hint: str) -> None:
     if os.path.exists(path) and not os.path.isfile(path):  # Path's own raise where a folder above may not be searched
         kind = "a folder" if os.path.isdir(path) else "a device or a pipe"
         raise OutputError(f"{path}: cannot be written (it is {kind}, expected a file or nothing): {hint}")
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, in hex.
+
+    It is `rtpsp.onnx_file.model_digest` of a model that is one file, such as the shipped ones, without its imports.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _make_folder(folder: Path) -> None:

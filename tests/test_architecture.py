@@ -78,6 +78,16 @@ def test_importing_rtpsp_is_light() -> None:
     assert loaded.strip() == "[]"
 
 
+def test_a_run_starts_without_what_only_a_build_needs() -> None:
+    """Half a second at each start, in which a camera's owner looks at nothing."""
+    program = (
+        "import sys, rtpsp.cli.working, rtpsp.stream.recording, rtpsp.engine.openvino_backend\n"
+        "print([name for name in ('onnx', 'onnx_ir', 'torch', 'onnxruntime', 'pycocotools') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
 def test_every_public_name_is_there() -> None:
     assert all(getattr(rtpsp, name) is not None for name in rtpsp.__all__)
     assert set(rtpsp.__all__) <= set(dir(rtpsp))
