@@ -396,10 +396,13 @@ int ioctl(int fd, unsigned long request, ...)
 """
 
 compiler = pytest.mark.skipif(
-    not sys.platform.startswith("linux")
-    or shutil.which("cc") is None
-    or not Path("/usr/include/linux/videodev2.h").exists(),
-    reason="needs a C compiler and Linux's headers",
+    not os.environ.get("CI")  # which has them, or fails
+    and (
+        not sys.platform.startswith("linux")
+        or shutil.which("cc") is None
+        or not Path("/usr/include/linux/videodev2.h").exists()
+    ),
+    reason="needs a C compiler and Linux's headers: apt-get install gcc libc6-dev",
 )
 
 
