@@ -13,6 +13,7 @@ import click
 from rtpsp import files
 from rtpsp.cli.console import stdout
 from rtpsp.errors import UsageError
+from rtpsp.stream.names import expanded
 
 STDOUT = Path("-")
 _HINT = "give another place for the report"
@@ -45,14 +46,14 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str |
         for what, given in inputs.items():
             if given is not None and _same(path, Path(given)):
                 raise UsageError(f"{path} is {what} itself and would be lost: give another place with {option}")
-        first = seen.setdefault(path.expanduser().resolve(), option)
+        first = seen.setdefault(Path(expanded(path)).resolve(), option)
         if first != option:
             raise UsageError(f"{first} and {option} both go to {path}: give each a place of its own")
 
 
 def _same(output: Path, given: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):  # ValueError: a URI may hold what no path can
-        return output.expanduser().samefile(given.expanduser())
+        return Path(expanded(output)).samefile(expanded(given))
     return False
 
 
@@ -63,7 +64,7 @@ def check_writable(path: Path | None) -> None:
         OutputError: It cannot.
     """
     if path is not None and path != STDOUT:
-        files.check_writable(path, hint=_HINT)
+        files.check_writable(Path(expanded(path)), hint=_HINT)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -76,4 +77,4 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     if path == STDOUT:
         stdout.print(text, end="", markup=False, soft_wrap=True)
         return
-    files.write_atomically(path, text.encode(), hint=_HINT, make_folder=True)
+    files.write_atomically(Path(expanded(path)), text.encode(), hint=_HINT, make_folder=True)

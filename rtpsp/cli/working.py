@@ -45,6 +45,9 @@ def segment(given: dict[str, Any]) -> None:
     uri = _uri(given["camera"], given["source"])
     outputs = {f"--{name.replace('_', '-')}": given[name] for name in _OUTPUTS}
     check_outputs(outputs, {"the source": uri, "the engine": given["engine"]})
+    for option, path in outputs.items():
+        if path == STDOUT and option != "--report":
+            raise UsageError(f"{option} is -, and standard output is for --report alone: give the name of a file")
     check_writable(given["report"])
     threshold: float | None = given["min_confidence"]
     if given["threads"] > usable_threads():

@@ -85,9 +85,8 @@ class VideoFile(Sink):
             self._there_before = self._path.exists()
             if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
                 raise UsageError(f"{self._name} is the source itself and would be lost: give another place to --output")
-            if (
-                self._path.is_fifo()
-            ):  # to open it would wait for a reader, and no video can be written without going back
+            # to open it would wait for a reader, and no video can be written without going back
+            if self._path.is_fifo():
                 raise UsageError(f"{self._name} is a named pipe: give a file to --output")
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab"):  # nothing is lost yet: the run may still fail before it has a picture

@@ -63,6 +63,31 @@ def test_a_report_on_standard_output_stands_alone(
     assert list(tmp_path.iterdir()) == [], "no file is called '-'"
 
 
+@pytest.mark.parametrize("option", ["--output", "--rle", "--stats", "--save-masks"])
+def test_standard_output_is_for_reports(
+    option: str, rtpsp: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = rtpsp("run", "--source", "sim://street", option, "-")
+    assert told.code == 2 and f"{option} is -" in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_is_found_and_one_that_is_not_there_is_a_name(
+    rtpsp: Call, colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    told = rtpsp("inspect", str(colour_engine), "--json", "~/x.json")
+    assert told.code == 0 and (tmp_path / "home" / "x.json").exists()
+    told = rtpsp("inspect", str(colour_engine), "--json", "~nobody-is-called-so/x.json")
+    assert told.code == 0 and (tmp_path / "work" / "~nobody-is-called-so" / "x.json").exists()
+    told = rtpsp("inspect", "~nobody-is-called-so/y", "--json", "~nobody-is-called-so/y")
+    assert told.code == 3 and "Traceback" not in told.err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
