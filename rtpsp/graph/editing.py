@@ -21,15 +21,16 @@ def constant(value: ir.Value | None) -> Array | None:
 
 def add_initializer(model: ir.Model, name: str, array: Array) -> ir.Value:
     """A new constant of the graph under a name that is not taken."""
-    value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+    value = ir.Value(name=name, const_value=ir.tensor(np.require(array, requirements="C"), name=name))
     model.graph.register_initializer(value)
     return value
 
 
 def set_constant(value: ir.Value, array: Array) -> None:
     """Gives an initialiser other contents under the same name."""
-    tensor = ir.tensor(np.ascontiguousarray(array), name=value.name)
-    value.const_value, value.shape, value.dtype = tensor, ir.Shape(array.shape), tensor.dtype
+    tensor = ir.tensor(np.require(array, requirements="C"), name=value.name)  # ascontiguousarray makes scalars vectors
+    value.const_value, value.shape = tensor, ir.Shape(array.shape)
+    value.type = ir.TensorType(tensor.dtype)  # not value.dtype, which changes a type that a copy's original shares
 
 
 def only_use(value: ir.Value | None) -> tuple[ir.Node, int] | None:
@@ -60,3 +61,10 @@ def infer_shapes(model: ir.Model) -> None:
             if not value.is_graph_output():
                 value.shape = None
     common.ShapeInferencePass(check_type=True, strict_mode=True, data_prop=True)(model)
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """A value's sizes; None where they are unknown or one of them is not a number."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return value.shape.numpy()
