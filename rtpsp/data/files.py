@@ -9,12 +9,14 @@ They are tried in this order. A list may also be named itself, whatever it is ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rtpsp.arrays import Image
+from rtpsp.arrays import ClassMap, Image
 from rtpsp.data.class_ids import read_class_ids
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError
@@ -22,6 +24,7 @@ from rtpsp.errors import DataError
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 LABEL_SUFFIXES = frozenset({".png"})
 SHOWN = 5  # names in one error message
+_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,49 @@ class FilePair:
         Raises:
             DataError: One cannot be read, the label holds no class ids, or their sizes differ.
         """
-        image, truth = _read_image(self.image), read_class_ids(self.label)
+        image, truth = read_image(self.image), read_class_ids(self.label)
+        self.check_size(image, truth)
+        return Sample(self.name, image, truth)
+
+    def check_size(self, image: Image, truth: ClassMap) -> None:
+        """Make sure that what was read of the two files fits together.
+
+        Raises:
+            DataError: Their sizes differ.
+        """
         if image.shape[:2] != truth.shape:
             raise DataError(
                 f"label {self.label} is {truth.shape[0]}x{truth.shape[1]} (HxW), its image {self.image} is "
                 f"{image.shape[0]}x{image.shape[1]}: they must have one size"
             )
-        return Sample(self.name, image, truth)
+
+
+def find_split(path: Path, splits: Sequence[str]) -> str | None:
+    """The first of some splits for which a folder holds images and labels in one of the layouts above, or None."""
+    for split in splits:
+        if (path / split).is_dir() and (path / f"{split}annot").is_dir():
+            return split
+        if (path / f"{split}.txt").is_file():
+            return split
+        if all((path / part / split).is_dir() for part in ("images", "labels")):
+            return split
+    return splits[0] if all((path / part).is_dir() for part in ("images", "labels")) else None
+
+
+def find_images(folder: Path) -> tuple[Path, ...]:
+    """The image files of a folder by name, not those in folders within it.
+
+    Raises:
+        DataError: The folder cannot be read, or holds no image.
+    """
+    names = _names(folder)
+    files = tuple(folder / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+    images = tuple(file for file in files if file.is_file())
+    if images:
+        return images
+    within = next((name for name in names if (folder / name).is_dir()), None)
+    expected = f"give {folder / within}, or '{folder}/**/*.png'" if within else "expected PNG, JPEG or the like"
+    raise DataError(f"no images in {folder}, it holds {_listed(names)}: {expected}")
 
 
 def find_pairs(path: Path, split: str) -> tuple[FilePair, ...]:
@@ -143,17 +182,46 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _read_image(path: Path) -> Image:
-    import cv2
+def read_image(path: Path) -> Image:
+    """An image file as uint8 [H, W, 3] BGR, turned as its EXIF orientation says.
 
+    Raises:
+        DataError: It cannot be read or decoded.
+    """
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What an image file holds, not yet decoded.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)  # imread cannot open every path on Windows
+        return path.read_bytes()  # OpenCV's imread cannot open every path on Windows
     except OSError as error:
         raise DataError(f"image {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in its name
+        raise DataError(f"image {path!r:.200} cannot be read: no path can look like this") from error
+
+
+def decode_image(data: bytes, path: Path) -> Image:
+    """Decode what `read_bytes` gave.
+
+    Raises:
+        DataError: It is damaged, or of an unknown format.
+    """
+    import cv2
+
+    log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 4 has these two itself
+    level = log.getLogLevel()
+    log.setLogLevel(_ERRORS)  # it would warn of what we say ourselves
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # an empty file, or more pixels than OpenCV's limit
         image = None
+    finally:
+        log.setLogLevel(level)
     if image is None:
         raise DataError(f"image {path} cannot be decoded: it is damaged or of an unknown format; copy it again")
     return np.asarray(image, np.uint8)
