@@ -22,8 +22,10 @@ VERBS = {
     "export": ("rtpsp.cli.export", "Turn a PyTorch checkpoint into an ONNX model that knows its size and classes."),
     "build-engine": ("rtpsp.cli.build", "Turn an ONNX PSPNet into an engine."),
     "eval": ("rtpsp.cli.evaluate", "Measure an engine's accuracy on labelled images."),
+    "compare": ("rtpsp.cli.compare", "Hold two engines against each other: answers, accuracy, speed."),
     "bench": ("rtpsp.cli.bench", "Measure an engine's latency and the live loop's rate."),
     "inspect": ("rtpsp.cli.inspect", "Tell what is inside an engine or a model file."),
+    "calib": ("rtpsp.cli.calib", "Tell what a calibration cache holds, or exchange it with TensorRT's tables."),
     "doctor": ("rtpsp.cli.doctor", "Say what this machine can do for rtpsp, and the fix for what it cannot."),
     "completion": ("rtpsp.cli.completion", "Print what makes a shell complete rtpsp's commands and options."),
 }

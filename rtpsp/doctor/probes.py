@@ -25,7 +25,7 @@ DEMUXERS = ("rtsp", "hls", "dash", "sdp", "mpjpeg")
 
 
 def openvino() -> dict[str, Any]:
-    """Compile and run a convolution on the CPU; tell the version and the half-precision format."""
+    """Compile and run a convolution on the CPU; tell the version, the half-precision format, and what INT8 is like."""
     from rtpsp.engine.openvino_backend import half_format
     from rtpsp.runtimes import import_openvino
 
@@ -38,17 +38,22 @@ def openvino() -> dict[str, Any]:
         "half": half_format(core),
         "capabilities": [str(name) for name in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")],
         "devices": list(core.available_devices),
+        "int8": _int8("openvino"),
     }
 
 
 def onnxruntime() -> dict[str, Any]:
-    """Run a convolution on the CPU; tell the version."""
+    """Run a convolution on the CPU; tell the version, and what INT8 is like."""
     from rtpsp.runtimes import import_onnxruntime
 
     ort = import_onnxruntime()
     session = ort.InferenceSession(_model(), providers=["CPUExecutionProvider"])
     _check(session.run(None, {"image": _ones()})[0])
-    return {"version": ort.__version__, "providers": list(ort.get_available_providers())}
+    return {
+        "version": ort.__version__,
+        "providers": list(ort.get_available_providers()),
+        "int8": _int8("onnxruntime"),
+    }
 
 
 def load(module: str) -> dict[str, Any]:
@@ -135,6 +140,17 @@ def camera(uri: str) -> str | None:
     from rtpsp.stream.cameras import why_no_frame
 
     return why_no_frame(uri)
+
+
+def _int8(backend: str) -> dict[str, Any]:
+    """Whether INT8 products saturate, None where that cannot be tried: FP32 runs all the same; and why."""
+    from rtpsp.engine.saturation import why_saturates
+
+    try:
+        why = why_saturates(backend)
+    except Exception as error:
+        return {"saturates": None, "why": f"{type(error).__name__}: {error}"}
+    return {"saturates": why is not None, "why": why}
 
 
 def _model() -> bytes:

@@ -83,7 +83,7 @@ def model(context: Context) -> Iterator[Finding]:
 
 
 def openvino(context: Context) -> Iterator[Finding]:
-    """Whether the default backend runs a model, and its half-precision format on this processor."""
+    """Whether the default backend runs a model, its half-precision format and its INT8 on this processor."""
     try:
         answer: dict[str, Any] = context.ask("openvino")
     except MissingError as error:
@@ -92,6 +92,15 @@ def openvino(context: Context) -> Iterator[Finding]:
         return
     half = f"FP16 engines run in {answer['half']}" if answer["half"] else "no half precision on this processor"
     yield Finding("rtpsp", OPENVINO, "ok", f"{answer['version']} runs; {half}", details=answer)
+    yield _int8(answer["int8"])
+
+
+def _int8(answer: dict[str, Any]) -> Finding:
+    if answer["saturates"] is None:
+        fix = "use --fp16 or --fp32, and report it"
+        return Finding("rtpsp", "INT8", "warning", f"cannot be tried: {answer['why']}", fix, answer)
+    told = f"weights of 7 bits: {answer['why']}" if answer["saturates"] else "weights of 8 bits: products are exact"
+    return Finding("rtpsp", "INT8", "ok", told, details=answer)
 
 
 def onnxruntime(context: Context) -> Iterator[Finding]:
@@ -102,7 +111,8 @@ def onnxruntime(context: Context) -> Iterator[Finding]:
         told = f"does not run, and building engines needs it: {error}"
         yield Finding("rtpsp", "ONNX Runtime", "error", told, fix_package("onnxruntime", str(error)))
         return
-    yield Finding("rtpsp", "ONNX Runtime", "ok", f"{answer['version']} runs", details=answer)
+    int8 = "; INT8 with weights of 7 bits" if answer["int8"]["saturates"] else ""
+    yield Finding("rtpsp", "ONNX Runtime", "ok", f"{answer['version']} runs{int8}", details=answer)
 
 
 def torch(context: Context) -> Iterator[Finding]:

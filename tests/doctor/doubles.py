@@ -23,8 +23,18 @@ CAMERA = {
 }
 GPU = {"name": "NVIDIA H200", "compute_capability": "9.0", "driver": "580.65.06", "memory": 141 << 30, "cuda": "13.1"}
 HEALTHY: dict[str, Any] = {
-    "openvino": {"version": "2026.4.1", "half": "bf16", "capabilities": ["BF16"], "devices": ["CPU"]},
-    "onnxruntime": {"version": "1.32.0", "providers": ["CPUExecutionProvider"]},
+    "openvino": {
+        "version": "2026.4.1",
+        "half": "bf16",
+        "capabilities": ["BF16"],
+        "devices": ["CPU"],
+        "int8": {"saturates": False, "why": None},
+    },
+    "onnxruntime": {
+        "version": "1.32.0",
+        "providers": ["CPUExecutionProvider"],
+        "int8": {"saturates": False, "why": None},
+    },
     "default_engine": {"model": "pspnet18-camvid", "engines": {"pspnet18-camvid-x.engine": None}},
     "gpus": {"gpus": [GPU], "why_none": None},
     "load": {"version": "11.4.0"},

@@ -166,6 +166,23 @@ def test_openvino() -> None:
     assert "no half precision" in look(software.openvino, openvino=without)["OpenVINO"].found
 
 
+@pytest.mark.parametrize(
+    ("saturates", "why", "state", "told"),
+    [
+        (False, None, "ok", "weights of 8 bits: products are exact"),
+        (True, "openvino saturates", "ok", "weights of 7 bits: openvino saturates"),
+        (None, "RuntimeError: no", "warning", "cannot be tried: RuntimeError: no"),
+    ],
+)
+def test_int8(saturates: bool | None, why: str | None, state: str, told: str) -> None:
+    int8 = {"int8": {"saturates": saturates, "why": why}}
+    found = look(software.openvino, openvino=HEALTHY["openvino"] | int8)
+    assert (found["INT8"].state, found["INT8"].found) == (state, told)
+    assert found["OpenVINO"].state == "ok", "FP32 runs in any case"
+    other = look(software.onnxruntime, onnxruntime=HEALTHY["onnxruntime"] | int8)["ONNX Runtime"]
+    assert other.state == "ok" and ("7 bits" in other.found) == bool(saturates)
+
+
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_backend_that_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check = getattr(software, name)

@@ -78,6 +78,7 @@ def test_this_installation_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = {finding["name"]: finding for finding in told["findings"]}
     assert found["OpenVINO"]["details"]["version"][0].isdigit()
     assert "CPUExecutionProvider" in found["ONNX Runtime"]["details"]["providers"]
+    assert found["INT8"]["state"] == "ok" and found["INT8"]["details"]["saturates"] in (True, False)
     assert found["reads"]["details"]["H.264"] is True
     assert "rtsp" in found["streams"]["details"]["protocols"]
     assert found["shipped model"]["details"]["model"] == "pspnet18-camvid"
