@@ -9,7 +9,15 @@ TRAIN = [
     "onnxscript>=0.7",  # torch.onnx.export needs it
 ]
 
+# NVIDIA's builder for RTX cards, which builds without a GPU. The metapackages tensorrt-rtx and tensorrt-rtx-cu13 are
+# source archives that only pull in these two.
+TENSORRT_RTX = [
+    f"{name}>=1.7 ; sys_platform == 'linux' and platform_machine == 'x86_64'"
+    for name in ("tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu13_bindings")
+]
+
 TEST = [
+    *TENSORRT_RTX,  # its parser and builder judge every graph that we make
     "hypothesis>=6.130",
     "mypy>=2.1",
     "pytest>=9.0",
@@ -39,6 +47,7 @@ setup(
         # names of cameras; on Linux we ask V4L2 ourselves
         "cv2-enumerate-cameras>=1.4 ; sys_platform == 'darwin' or sys_platform == 'win32'",
         "filelock>=3.12",  # two processes build an engine once
+        "matplotlib>=3.9",  # confusion matrices, comparison sheets, training curves, plots of benchmarks
         "numpy>=1.26",
         "nvidia-ml-py>=12.535",  # NVIDIA's bindings of NVML: pure Python, 50 kB, fine where there is no driver
         "onnx>=1.19",
@@ -54,7 +63,7 @@ setup(
         "tomli>=2 ; python_version < '3.11'",
         "tomli-w>=1.0",  # --dump-config; the writer beside the standard library's reader
     ],
-    extras_require={"train": TRAIN, "test": TEST},
+    extras_require={"train": TRAIN, "tensorrt-rtx": TENSORRT_RTX, "test": TEST},
     entry_points={"console_scripts": ["rtpsp = rtpsp.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -102,7 +102,7 @@ def test_the_metadata_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert not any(line.startswith(("torch", "tensorrt")) for line in base)
     nvidia = [line for line in base if line.startswith(("nvidia", "cuda"))]
     assert len(nvidia) == 1 and nvidia[0].startswith("nvidia-ml-py"), "50 kB of Python that asks the driver, no CUDA"
-    assert set(told.get_all("Provides-Extra") or []) == {"train", "test"}
+    assert set(told.get_all("Provides-Extra") or []) == {"train", "tensorrt-rtx", "test"}
     entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "rtpsp = rtpsp.cli:main" in wheel.read(entry).decode()
 
