@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
+from rtpsp.class_mapper import ClassMapper
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError, InputError
-from rtpsp.fit import FitPlan, plan_fit
+from rtpsp.fit import FitPlan, MaskSize, plan_fit
 from rtpsp.labels import LabelSet
 from rtpsp.spec import ModelSpec
+from rtpsp.upsampling import Grid
 
 Segment: TypeAlias = Callable[[Image], ClassMap]
 """A frame, uint8 [H, W, 3] BGR, to its class ids [H, W]."""
@@ -101,7 +103,59 @@ class Evaluation:
             "labels": self.labels.name,
             "classes": len(self.labels),
             "ignored": self.labels.ignore,
+            "confusion": {
+                "answers": [*self.labels.names, "no class"],
+                "pixels_of_truth": dict(zip(self.labels.names, self.confusion.tolist(), strict=True)),
+            },
         }
+
+
+class Scorer:
+    """Counts answers against ground truth, image by image.
+
+    Args:
+        labels: Which ids are classes, and which one ground truth uses for void.
+    """
+
+    def __init__(self, labels: LabelSet) -> None:
+        self._labels = labels
+        self._confusion = np.zeros((len(labels), len(labels) + 1), np.int64)
+        self._sizes: set[tuple[int, ...]] = set()
+        self._images = 0
+
+    def add(self, sample: Sample, answer: ClassMap) -> None:
+        """Count one image.
+
+        Args:
+            sample: The image and its ground truth.
+            answer: Class ids [H, W], of the image's size.
+
+        Raises:
+            DataError: Ground truth of another size, with an id that the label set lacks, or of another label set where
+                that is known.
+        """
+        if answer.shape != sample.truth.shape:
+            raise DataError(f"{sample.name}: image is {answer.shape}, label {sample.truth.shape}: expected one size")
+        self._confusion += _confusion(answer, _checked_truth(sample, self._labels), self._labels)
+        self._sizes.add(sample.truth.shape)
+        self._images += 1
+
+    def result(self) -> Evaluation:
+        """What was counted so far.
+
+        Raises:
+            DataError: No image, or none with a pixel that counts.
+        """
+        labels = self._labels
+        if not self._images:
+            raise DataError("there is no image to evaluate on: check the data set and its split")
+        if not self._confusion.any():
+            raise DataError(
+                f"all {self._images} labels are void (id {labels.ignore}) throughout: is {labels.name!r} the label set "
+                f"they use?"
+            )
+        (height, width), *others = self._sizes
+        return Evaluation(self._confusion.copy(), labels, self._images, None if others else (height, width))
 
 
 def evaluate(
@@ -120,27 +174,12 @@ def evaluate(
             another label set where that is known.
         InputError: The segmenter gave a map of another size, or one that holds no whole numbers.
     """
-    classes = len(labels)
-    confusion = np.zeros((classes, classes + 1), np.int64)
-    sizes: set[tuple[int, ...]] = set()
-    images, expected = 0, length_hint(samples, 0)
-    for sample in samples:
-        answer = _answer(segment, sample.image)
-        if answer.shape != sample.truth.shape:
-            raise DataError(f"{sample.name}: image is {answer.shape}, label {sample.truth.shape}: expected one size")
-        confusion += _confusion(answer, _checked_truth(sample, labels), labels)
-        sizes.add(sample.truth.shape)
-        images += 1
+    scorer, expected = Scorer(labels), length_hint(samples, 0)
+    for done, sample in enumerate(samples, 1):
+        scorer.add(sample, answer_of(segment, sample.image))
         if progress:
-            progress(images, expected)
-    if not images:
-        raise DataError("there is no image to evaluate on: check the data set and its split")
-    if not confusion.any():
-        raise DataError(
-            f"all {images} labels are void (id {labels.ignore}) throughout: is {labels.name!r} the label set they use?"
-        )
-    (height, width), *others = sizes
-    return Evaluation(confusion, labels, images, None if others else (height, width))
+            progress(done, expected)
+    return scorer.result()
 
 
 def agreement(first: Segment, second: Segment, images: Iterable[Image]) -> float:
@@ -157,7 +196,7 @@ def agreement(first: Segment, second: Segment, images: Iterable[Image]) -> float
     """
     same = pixels = 0
     for image in images:
-        one, other = _answer(first, image), _answer(second, image)
+        one, other = answer_of(first, image), answer_of(second, image)
         same += int(np.count_nonzero(one == other))
         pixels += one.size
     if not pixels:
@@ -165,12 +204,14 @@ def agreement(first: Segment, second: Segment, images: Iterable[Image]) -> float
     return same / pixels
 
 
-def segmenter(infer: Callable[[Image], ClassMap], spec: ModelSpec) -> Segment:
+def segmenter(infer: Callable[[Image], NDArray[Any]], spec: ModelSpec, mask_size: MaskSize = "model") -> Segment:
     """A segmenter of frames of any size from something that infers at the model's size.
 
     Args:
-        infer: uint8 [1, H, W, 3] BGR of the spec's size to class ids [1, H, W]; it may reuse its result's memory.
+        infer: uint8 [1, H, W, 3] BGR of the spec's size to class ids [1, H, W], or with ``frame`` to scores, float32
+            [1, classes, h, w]; it may reuse its result's memory.
         spec: Says how frames of another size meet the model, as everywhere in rtpsp.
+        mask_size: Whether class maps are decided at the model's size or at each frame's own.
 
     Returns:
         A segmenter; each class map is a new array.
@@ -180,14 +221,27 @@ def segmenter(infer: Callable[[Image], ClassMap], spec: ModelSpec) -> Segment:
     def plan(size: tuple[int, int]) -> FitPlan:
         return plan_fit(size, spec)
 
+    @lru_cache(maxsize=SIZES_KEPT)
+    def mapper(grid: Grid) -> ClassMapper:
+        return ClassMapper(grid, spec.class_dtype)
+
     def segment(image: Image) -> ClassMap:
         geometry = plan((image.shape[0], image.shape[1]))
-        return geometry.to_source(infer(geometry.to_model(image)[np.newaxis])[0])
+        answer = infer(geometry.to_model(image)[np.newaxis])[0]
+        if mask_size == "model":
+            return geometry.to_source(answer)
+        height, width = answer.shape[1:]
+        return geometry.place(mapper(geometry.grid((height, width)))(answer))
 
     return segment
 
 
-def _answer(segment: Segment, image: Image) -> ClassMap:
+def answer_of(segment: Segment, image: Image) -> ClassMap:
+    """What a segmenter says to a frame, once it is a class map of the frame's size.
+
+    Raises:
+        InputError: It is not, or holds no whole numbers.
+    """
     answer = np.asarray(segment(image))
     if answer.shape != image.shape[:2] or not np.issubdtype(answer.dtype, np.integer):
         raise InputError(

@@ -11,7 +11,7 @@ input share one rectangle each, with whole-pixel edges: `source_box` of the fram
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.errors import InputError
 from rtpsp.spec import ModelSpec
+from rtpsp.upsampling import Axis, Grid
+
+MaskSize = Literal["model", "frame"]
+"""Where a class map has its pixels: ``model`` decides at the model's size and lets pixels of the frame take the nearest
+one's class; ``frame`` interpolates the scores at the frame's own pixels."""
 
 NO_CLASS = 255
 """Class id of pixels that the model never saw (``fit=crop``) or was not sure of, in maps of up to 255 classes; see
@@ -112,12 +117,51 @@ class FitPlan:
         if class_map.shape != self.spec.size:
             raise InputError(f"class map is {list(class_map.shape)}, expected {list(self.spec.size)}: the model's size")
         box = self.source_box
-        mapped = nearest(class_map[self.model_box.slices], (box.height, box.width))
-        if mapped.shape == self.source_size:
-            return mapped
+        return self.place(nearest(class_map[self.model_box.slices], (box.height, box.width)))
+
+    def grid(self, cells: tuple[int, int]) -> Grid:
+        """Where the frame's pixels lie among the cells of the model's scores, for a class map of the frame's own size.
+
+        The centre of pixel y of `source_box` is at ``model_box.top + (y + 1/2) * model_box.height / source_box.height``
+        of the model's input, which is ``h / H`` of that in cells; the same goes for columns.
+
+        Args:
+            cells: (h, w) of the scores; they cover the whole input of the model.
+
+        Returns:
+            A grid of `source_box`; `place` puts the class map that it gives into the frame.
+        """
+        boxes = zip(
+            cells, self.spec.size,
+            ((self.model_box.top, self.model_box.height, self.source_box.height),
+             (self.model_box.left, self.model_box.width, self.source_box.width)),
+            strict=True,
+        )  # fmt: skip
+        return Grid(
+            *(Axis.part(cell, pixels, at / side, (at + seen) / side) for cell, side, (at, seen, pixels) in boxes)
+        )
+
+    def place(self, class_map: ClassMap) -> ClassMap:
+        """Put the class map of `source_box` into one of the whole frame.
+
+        Args:
+            class_map: [height, width] of `source_box`.
+
+        Returns:
+            [height, width] of `source_size`: `class_map` itself where the model saw the whole frame, else a new array
+            with `no_class` around it. Same type, but int32 for -1.
+
+        Raises:
+            InputError: The class map has another size.
+        """
+        box = self.source_box
+        if class_map.shape != (box.height, box.width):
+            raise InputError(f"class map is {list(class_map.shape)}, expected {[box.height, box.width]}: what was seen")
+        if class_map.shape == self.source_size:
+            return class_map
         unseen = no_class(len(self.spec.labels))
         whole = np.full(self.source_size, unseen, class_map.dtype if unseen >= 0 else np.int32)
-        whole[box.slices] = mapped
+        whole[box.slices] = class_map
         return whole
 
     def _interpolation(self) -> int:

@@ -17,6 +17,8 @@ MAX_BATCH = 1024
 FRAMES = "frames"  # input and outputs of the graph inside an engine, by which a backend finds them
 CLASS_MAP = "class_map"
 CONFIDENCE = "confidence"
+SCORES = "scores"
+TAILS = ("graph", "host")
 _CAPABILITY = re.compile(r"[1-9][0-9]?\.[0-9]")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -82,7 +84,9 @@ class EngineHeader:
         versions: Package versions at build time, ``rtpsp`` and the backend's among them.
         calibration_digest: Digest of the calibration set, for INT8.
         options: What the builder was told and chose beyond that, by name: ``batch`` (frames of one inference),
-            ``confidence`` (whether it gives one), ``model`` (name of the ONNX file).
+            ``confidence`` (whether it gives one), ``tail`` (whether the graph gives the class map, or scores of which
+            the host makes it), ``head`` (``plain`` or ``split``), ``int8`` (what stayed in floating point and why),
+            ``model`` (name of the ONNX file), ``shipped`` (whether that came with rtpsp).
         target: The machine that it was built for.
     """
 
@@ -139,6 +143,8 @@ def _check(header: EngineHeader) -> None:
         raise ValueError(f"batch is {batch!r:.40}, expected 1 to {MAX_BATCH}")
     if not isinstance(confidence, bool):
         raise ValueError(f"confidence is {confidence!r:.40}, expected true or false")
+    if header.options.get("tail", "graph") not in TAILS:
+        raise ValueError(f"tail is {header.options['tail']!r:.40}, expected one of {', '.join(TAILS)}")
     if not _is_line(header.options.get("model", "")):
         raise ValueError(f"model is {header.options['model']!r:.40}, expected the name of a file")
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtpsp.engine import load_engine
-from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.engine.base import Engine, EngineOptions, check_mask_size
 from rtpsp.errors import UsageError
+from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
 from rtpsp.stream.inference import check_min_confidence
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
@@ -38,6 +39,9 @@ class RunOptions:
         min_confidence: Least probability, 0..1, at which a pixel gets its class; below it the class map holds
             `rtpsp.fit.no_class` and pictures show it hatched. Needs an engine that was built with confidence. None and
             0 leave every pixel the likeliest class.
+        mask_size: ``model`` decides each pixel's class at the model's size, ``frame`` at the frame's own, from scores
+            interpolated there: borders are smoother where the frame is the larger one. Needs an engine whose header
+            says ``tail=host``.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -50,9 +54,11 @@ class RunOptions:
     threads: int = 0
     depth: int = 1
     min_confidence: float | None = None
+    mask_size: MaskSize = "model"
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
+        check_mask_size(self.mask_size)
 
 
 def run(
@@ -90,7 +96,7 @@ def open_pipeline(
         SourceError: The source cannot be opened.
         EngineFileError: The engine cannot be loaded.
         MissingError: A device or package is missing.
-        UsageError: The options contradict each other, or the engine gives no confidence and one is asked for.
+        UsageError: The options contradict each other, or the engine lacks the confidence or the scores that they need.
     """
     if not isinstance(source, str | Source):
         raise UsageError(f"the source is a {type(source).__name__}, expected a URI or a Source: see rtpsp.open_source")
@@ -105,7 +111,7 @@ def open_pipeline(
         if not isinstance(engine, Engine):
             engine = load_engine(engine, EngineOptions(threads=threads.engine, depth=options.depth))
         selected = Selection(source, options.every, options.max_fps, options.max_frames, options.pace)
-        how = PipelineOptions(options.policy, threads, options.render, options.min_confidence)
+        how = PipelineOptions(options.policy, threads, options.render, options.min_confidence, options.mask_size)
         return Pipeline(selected, engine, sinks, how)
     except BaseException:
         source.close()

@@ -241,6 +241,40 @@ def test_unseen_pixels_fit_the_type(classes: int, given: type[np.integer], dtype
     assert (found[:, 8:] == no_class(classes)).all()
 
 
+# --- class maps of the frame's own size ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("source", SIZES)
+def test_a_grid_has_the_frames_pixels_where_they_are_in_the_model(
+    source: tuple[int, int], model: tuple[int, int], fit: Fit
+) -> None:
+    """Cells that hold their own place, in the model's pixels, tell where each pixel is looked up."""
+    plan = plan_fit(source, spec_of(model, fit))
+    cells = -(-model[0] // 8), -(-model[1] // 8)
+    grid = plan.grid(cells)
+    boxes = ((plan.model_box.top, plan.model_box.height, plan.source_box.height),
+             (plan.model_box.left, plan.model_box.width, plan.source_box.width))  # fmt: skip
+    assert grid.size == (plan.source_box.height, plan.source_box.width) and grid.cells == cells
+    for axis, (at, seen, pixels), side in zip((grid.rows, grid.columns), boxes, model, strict=True):
+        pitch = side / axis.cells
+        places = at + (np.arange(pixels) + 0.5) * seen / pixels
+        expected = np.clip(places, pitch / 2, side - pitch / 2)
+        np.testing.assert_allclose(axis.matrix() @ ((np.arange(axis.cells) + 0.5) * pitch), expected, atol=1e-6)
+
+
+def test_what_was_seen_is_placed_in_the_frame() -> None:
+    plan = plan_fit((4, 12), spec_of((4, 4), "crop"))
+    seen = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    whole = plan.place(seen)
+    assert (whole[:, 4:8] == seen).all() and (whole[:, :4] == 255).all() and (whole[:, 8:] == 255).all()
+    plan = plan_fit((4, 12), spec_of((4, 4)))
+    assert plan.place(ids := np.zeros((4, 12), np.uint8)) is ids
+    with pytest.raises(InputError, match=r"class map is \[4, 4\], expected \[4, 12\]"):
+        plan.place(seen)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from rtpsp.cli.console import Size
 SECTIONS = {
     "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
-    "Model and machine": ("engine", "min_confidence", "threads", "depth"),
+    "Model and machine": ("engine", "min_confidence", "mask_size", "threads", "depth"),
     "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
 }
@@ -58,6 +58,14 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     metavar="P",
     help="Pixels whose class is less probable than this, from 0 to 1, are unknown. An engine of your own must be "
     "built with --confidence.",
+)
+@click.option(
+    "--mask-size",
+    type=click.Choice(["model", "frame"]),
+    default="model",
+    show_default=True,
+    help="Decide each pixel's class at the model's size, or at the frame's own: smoother borders where that is larger. "
+    "An engine of your own must be built with --tail host.",
 )
 @click.option("--camera-size", type=Size(), help="Size to ask a webcam for, height first, e.g. 720x1280.")
 @click.option(

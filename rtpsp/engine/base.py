@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
+from rtpsp.class_mapper import ClassMapper
 from rtpsp.errors import EngineFileError, InputError, UsageError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
+from rtpsp.fit import MaskSize
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, SCORES, EngineHeader
 from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
+from rtpsp.upsampling import Grid, confidence_map
+
+_SIZES_KEPT = 8  # geometries of class maps; a live run has one, a folder of photographs has many
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,21 @@ class Ticket:
     work: Any
     out: ClassMap | None
     submitted: float
+    grid: Grid | None = None
 
 
 class Answer(NamedTuple):
-    """What a backend gives for one batch; both arrays may be its own.
+    """What a backend gives for one batch, either `scores` or the rest; the arrays may be its own.
 
     Attributes:
         class_map: [N, H, W] class ids.
         confidence: uint8 [N, H, W], of an engine that `gives_confidence`; None of any other.
+        scores: float32 [N, classes, h, w], of an engine that `gives_scores`: the base class makes the rest of them.
     """
 
-    class_map: ClassMap
+    class_map: ClassMap | None = None
     confidence: Image | None = None
+    scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,15 @@ class Result:
     """The answer to one batch.
 
     Attributes:
-        class_map: [N, H, W] class ids; the caller's `out`, or a new array that the caller owns.
+        class_map: [N, H, W] class ids; the caller's `out`, or a new array that the caller owns. H and W are those of
+            the model, or of the grid that was submitted.
         picture: uint8 [N, H, W, 3] BGR, from engines that draw; None from all others.
         submitted: When the batch went in, seconds of `rtpsp.timing.now`.
         collected: When the answer was there, seconds of the same clock.
         confidence: uint8 [N, H, W], the softmax probability of each pixel's class in steps of 1/255, from engines built
             with it; always a new array that the caller owns. None from all others.
+        scores: float32 [N, classes, h, w] as the network gives them, cells of some 8x8 pixels, from engines that
+            `gives_scores`; a new array that the caller owns. None from all others.
     """
 
     class_map: ClassMap
@@ -74,6 +88,7 @@ class Result:
     submitted: float
     collected: float
     confidence: Image | None = None
+    scores: NDArray[np.float32] | None = None
 
 
 class Engine(ABC):
@@ -85,6 +100,8 @@ class Engine(ABC):
 
     ran: str = ""
     """Number format of the convolutions as they really run (``f32``, ``bf16``, ``f16``), once the engine is open."""
+    cells: tuple[int, int] | None = None
+    """(h, w) of the scores of an engine that `gives_scores`, once it is open."""
 
     def __init__(self, header: EngineHeader, options: EngineOptions | None = None) -> None:
         self.header = header
@@ -92,6 +109,7 @@ class Engine(ABC):
         self.batch = int(header.options.get("batch", 1))
         self._thread: int | None = None
         self._in_flight = 0
+        self._mapper = lru_cache(_SIZES_KEPT)(partial(ClassMapper, dtype=header.spec.class_dtype))
 
     @property
     def spec(self) -> ModelSpec:
@@ -102,6 +120,11 @@ class Engine(ABC):
     def gives_confidence(self) -> bool:
         """Whether results have a `confidence`: the engine was built with it."""
         return bool(self.header.options.get(CONFIDENCE, False))
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether results have `scores`: upsampling and argmax are done here, not in the graph, for any size of map."""
+        return self.header.options.get("tail") == "host"
 
     @property
     def depth(self) -> int:
@@ -124,29 +147,35 @@ class Engine(ABC):
     ) -> None:
         self._check_thread()
         self._close()
+        self._mapper.cache_clear()
         self._thread = None
         self._in_flight = 0
 
-    def submit(self, frames: Image, out: ClassMap | None = None) -> Ticket:
+    def submit(self, frames: Image, out: ClassMap | None = None, grid: Grid | None = None) -> Ticket:
         """Start one batch.
 
         Args:
             frames: uint8 [N, H, W, 3] BGR, C-contiguous, N and size the model's own (`rtpsp.fit` brings any frame
                 there). The engine reads it until the ticket is collected: do not write into it before.
             out: [N, H, W] of the spec's `class_dtype`, to write the answer into.
+            grid: Where the class map, and the confidence, have their pixels, such as `rtpsp.fit.FitPlan.grid` of this
+                engine's `cells`; None is the model's own pixels.
 
         Raises:
             InputError: Another shape or type.
-            UsageError: Not open, open in another thread, or `depth` batches are in flight already.
+            UsageError: Not open, open in another thread, `depth` batches are in flight already, or a grid for an
+                engine that does not `gives_scores`.
         """
         self._check_thread()
-        self._check_arrays(frames, out)
+        if grid is not None:
+            check_mask_size("frame", self)
+        self._check_arrays(frames, out, grid)
         if self._in_flight >= self.depth:
             raise UsageError(f"{self._in_flight} batches are in flight and depth is {self.depth}: collect one first")
         submitted = now()
         work = self._start(frames)
         self._in_flight += 1
-        return Ticket(work, out, submitted)
+        return Ticket(work, out, submitted, grid)
 
     def collect(self, ticket: Ticket) -> Result:
         """Wait for a batch; tickets are collected in the order they were given.
@@ -157,14 +186,29 @@ class Engine(ABC):
         self._check_thread()
         self._in_flight -= 1
         answer = self._finish(ticket.work)
+        if answer.scores is not None:
+            return self._to_result(answer.scores, ticket)
+        assert answer.class_map is not None
         class_map = np.empty_like(answer.class_map) if ticket.out is None else ticket.out
         class_map[...] = answer.class_map
         confidence = None if answer.confidence is None else answer.confidence.copy()
         return Result(class_map, None, ticket.submitted, now(), confidence)
 
-    def infer(self, frames: Image, out: ClassMap | None = None) -> Result:
+    def infer(self, frames: Image, out: ClassMap | None = None, grid: Grid | None = None) -> Result:
         """`submit` and `collect` in one; see there for shapes and errors."""
-        return self.collect(self.submit(frames, out))
+        return self.collect(self.submit(frames, out, grid))
+
+    def _to_result(self, scores: NDArray[np.float32], ticket: Ticket) -> Result:
+        height, width = scores.shape[2:]
+        mapper = self._mapper(ticket.grid or Grid.whole((height, width), self.spec.size))
+        class_map, confidence = ticket.out, None
+        if class_map is None:
+            class_map = np.empty((self.batch, *mapper.grid.size), self.spec.class_dtype)
+        for one, ids in zip(scores, class_map, strict=True):
+            mapper(one, ids)
+        if self.gives_confidence:
+            confidence = np.stack([confidence_map(one, mapper.grid) for one in scores])
+        return Result(class_map, None, ticket.submitted, now(), confidence, scores.copy())
 
     def _check_thread(self) -> None:
         if self._thread is None:
@@ -172,31 +216,38 @@ class Engine(ABC):
         if self._thread != threading.get_ident():
             raise UsageError("engine is open in another thread: enter it in the thread that uses it")
 
-    def _check_arrays(self, frames: Image, out: ClassMap | None) -> None:
+    def _check_arrays(self, frames: Image, out: ClassMap | None, grid: Grid | None) -> None:
         shape = (self.batch, *self.spec.size, 3)
         if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
             order = "" if frames.flags.c_contiguous else ", not contiguous"
             raise InputError(
                 f"frames are {frames.dtype} {list(frames.shape)}{order}, expected contiguous uint8 {list(shape)} (BGR)"
             )
-        if out is not None and (out.shape != shape[:3] or out.dtype != np.dtype(self.spec.class_dtype)):
-            raise InputError(
-                f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(shape[:3])}"
-            )
+        if grid is not None and grid.cells != self.cells:
+            raise InputError(f"grid is one of {grid.cells} cells, expected the engine's own: {self.cells}")
+        wanted = (self.batch, *(grid.size if grid else self.spec.size))
+        if out is not None and (out.shape != wanted or out.dtype != np.dtype(self.spec.class_dtype)):
+            raise InputError(f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(wanted)}")
 
     def _check_payload(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
         """For a backend while it opens: a payload takes and gives what its header promises, and nothing else.
 
         Args:
             inputs: Type and shape by name, such as ``uint8 [1, 360, 480, 3]`` of ``frames``.
-            outputs: The same, such as ``uint8 [1, 360, 480]`` of ``class_map``.
+            outputs: The same, such as ``uint8 [1, 360, 480]`` of ``class_map``, or ``float32 [1, 11, 45, 60]`` of
+                ``scores``.
 
         Raises:
             EngineFileError: It does not.
         """
         pixels = [self.batch, *self.spec.size]
         takes, gives = {FRAMES: f"uint8 {[*pixels, 3]}"}, {CLASS_MAP: f"{self.spec.class_dtype} {pixels}"}
-        if self.gives_confidence:
+        if self.gives_scores:
+            start = f"float32 [{self.batch}, {len(self.spec.labels)}, "
+            told = re.fullmatch(re.escape(start) + r"(\d+), (\d+)\]", outputs.get(SCORES, ""))
+            gives = {SCORES: told.string if told else f"{start}h, w]"}
+            self.cells = (int(told[1]), int(told[2])) if told else None
+        elif self.gives_confidence:
             gives[CONFIDENCE] = f"uint8 {pixels}"
         for verb, found, expected in (("takes", inputs, takes), ("gives", outputs, gives)):
             if dict(found) != expected:
@@ -219,6 +270,21 @@ class Engine(ABC):
     @abstractmethod
     def _finish(self, work: Any) -> Answer:
         """Wait for it. The arrays may be the backend's own: they are copied before the next batch starts."""
+
+
+def check_mask_size(value: MaskSize, engine: Engine | None = None) -> None:
+    """A class map is of the model's size or the frame's, and the latter needs an engine that gives scores.
+
+    Raises:
+        UsageError: It is neither, or the engine does not.
+    """
+    if value not in get_args(MaskSize):
+        raise UsageError(f"mask_size is {value!r}, expected one of {', '.join(get_args(MaskSize))}")
+    if value == "frame" and engine is not None and not engine.gives_scores:
+        raise UsageError(
+            f"engine of {engine.spec.name} gives class maps of its own size alone, --mask-size frame needs its scores: "
+            f"build it with 'rtpsp build-engine MODEL --tail host'"
+        )
 
 
 def _listed(tensors: Mapping[str, str]) -> str:

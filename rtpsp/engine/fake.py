@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Answer, Engine, EngineOptions
@@ -24,6 +25,9 @@ class FakeEngine(Engine):
         answer: Gives the class map [N, H, W] for frames [N, H, W, 3]; the first class everywhere by default.
         options: As for every engine.
         confidence: Gives the confidence, uint8 [N, H, W], for the same frames; without it the engine gives none.
+        scores: Gives scores, float32 [N, classes, h, w], for the same frames: the engine `gives_scores`, and its class
+            map is theirs.
+        cells: (h, w) of those scores.
     """
 
     def __init__(
@@ -33,13 +37,17 @@ class FakeEngine(Engine):
         answer: Callable[[Image], ClassMap] | None = None,
         options: EngineOptions | None = None,
         confidence: Callable[[Image], Image] | None = None,
+        scores: Callable[[Image], NDArray[np.float32]] | None = None,
+        cells: tuple[int, int] | None = None,
     ) -> None:
         spec = spec or ModelSpec(name="fake", arch="fake", height=360, width=480, labels=CAMVID)
-        told = {CONFIDENCE: True} if confidence else {}
+        told = ({CONFIDENCE: True} if confidence else {}) | ({"tail": "host"} if scores else {})
         super().__init__(EngineHeader(spec, backend="fake", precision="fp32", model_digest="", options=told), options)
         self.latency = latency
         self._answer = answer
         self._confidence = confidence
+        self._scores = scores
+        self.cells = cells
         self._constant = np.zeros((self.batch, *spec.size), spec.class_dtype)
         self._busy_until = 0.0
 
@@ -51,6 +59,8 @@ class FakeEngine(Engine):
 
     def _start(self, frames: Image) -> tuple[float, Answer]:
         self._busy_until = max(now(), self._busy_until) + self.latency
+        if self._scores:
+            return self._busy_until, Answer(scores=self._scores(frames))
         class_map = self._answer(frames) if self._answer else self._constant
         return self._busy_until, Answer(class_map, self._confidence(frames) if self._confidence else None)
 

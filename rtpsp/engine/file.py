@@ -168,12 +168,22 @@ def rebuild(header: EngineHeader, path: Path, for_this_machine: bool = False) ->
         path: Where it lies.
         for_this_machine: Leave the backend to this machine, since that one does not run here.
     """
-    words = ["rtpsp", "build-engine", str(header.options.get("model", "MODEL.onnx"))]
+    words = ["rtpsp", "build-engine"]
+    if header.options.get("shipped") is not True:
+        words.append(str(header.options.get("model", "MODEL.onnx")))
     if header.precision in ("fp32", "fp16", "int8"):
         words.append(f"--{header.precision}")
+    if header.precision == "int8":
+        words += _ranges(header.options.get("int8"))
     if header.options.get("confidence"):
         words.append("--confidence")
     if not for_this_machine:
         words += ["--backend", header.backend]
     words += ["-o", str(path)]
     return f"build {'one for this machine' if for_this_machine else 'it again'} with '{shlex.join(words)}'"
+
+
+def _ranges(int8: Any) -> list[str]:
+    """The option that gives INT8 the ranges it had; none for a model that comes with them."""
+    cache = int8.get("cache") if isinstance(int8, dict) else None
+    return ["--calib-cache", cache] if isinstance(cache, str) and cache.isprintable() else []

@@ -10,7 +10,7 @@ import numpy as np
 from rtpsp.arrays import Image
 from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, SCORES, EngineHeader
 from rtpsp.runtimes import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ else:
     ort = import_onnxruntime()
 
 _ERRORS_ONLY = 3
+_WRONG = ["WeightBiasQuantization"]
+"""Makes biases of INT8 convolutions integers: coarser, and nonsense where the scales are FP16 (ONNX Runtime 1.32)."""
 
 
 class ONNXRuntimeEngine(Engine):
@@ -41,7 +43,9 @@ class ONNXRuntimeEngine(Engine):
         # A spinning pool takes the cores from decoding and drawing while it waits for the next frame.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = ort.InferenceSession(self._payload, settings, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(
+                self._payload, settings, providers=["CPUExecutionProvider"], disabled_optimizers=_WRONG
+            )
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
             raise EngineFileError(
                 f"ONNX Runtime {ort.__version__} cannot load this engine ({error}): build it again with 'rtpsp "
@@ -56,6 +60,8 @@ class ONNXRuntimeEngine(Engine):
 
     def _start(self, frames: Image) -> Answer:
         assert self._session is not None
+        if self.gives_scores:
+            return Answer(scores=np.asarray(self._session.run([SCORES], {FRAMES: frames})[0]))
         wanted = [CLASS_MAP, CONFIDENCE] if self.gives_confidence else [CLASS_MAP]
         return Answer(*(np.asarray(output) for output in self._session.run(wanted, {FRAMES: frames})))
 
@@ -64,7 +70,10 @@ class ONNXRuntimeEngine(Engine):
 
 
 def _told(tensors: Iterable[ort.NodeArg]) -> dict[str, str]:
-    """Type and shape of inputs or outputs by name."""
-    return {
-        tensor.name: f"{tensor.type.removeprefix('tensor(').removesuffix(')')} {tensor.shape}" for tensor in tensors
-    }
+    """Type and shape of inputs or outputs by name, types as NumPy calls them."""
+    types = {"float": "float32"}
+    told = {}
+    for tensor in tensors:
+        kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+        told[tensor.name] = f"{types.get(kind, kind)} {tensor.shape}"
+    return told

@@ -11,7 +11,7 @@ import numpy as np
 from rtpsp.arrays import Image
 from rtpsp.engine.base import Answer, Engine, EngineOptions
 from rtpsp.errors import EngineFileError
-from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, EngineHeader
+from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, SCORES, EngineHeader
 from rtpsp.runtimes import import_openvino
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class OpenVINOEngine(Engine):
         return _format_of_convolutions(compiled)
 
     def _format(self, core: ov.Core) -> str:
-        return "f32" if self.header.precision == "fp32" else half_format(core) or "f32"
+        return (half_format(core) if self.header.precision == "fp16" else None) or "f32"
 
     def _close(self) -> None:
         self._free.clear()
@@ -73,6 +73,8 @@ class OpenVINOEngine(Engine):
         request, _ = work
         request.wait()
         self._free.append(request)
+        if self.gives_scores:
+            return Answer(scores=np.asarray(request.get_tensor(SCORES).data))
         confidence = np.asarray(request.get_tensor(CONFIDENCE).data) if self.gives_confidence else None
         return Answer(np.asarray(request.get_tensor(CLASS_MAP).data), confidence)
 
@@ -85,10 +87,11 @@ def half_format(core: ov.Core | None = None) -> str | None:
 
 def _told(ports: Iterable[ov.ConstOutput]) -> dict[str, str]:
     """Type and shape of inputs or outputs by name; OpenVINO may give one further names, of tensors that it fused."""
-    types = {"u8": "uint8", "i32": "int32"}
+    types = {"u8": "uint8", "i32": "int32", "f32": "float32"}
+    ours = (FRAMES, CLASS_MAP, CONFIDENCE, SCORES)
     told = {}
     for port in ports:
-        name = next((name for name in (FRAMES, CLASS_MAP, CONFIDENCE) if name in port.names), ", ".join(port.names))
+        name = next((name for name in ours if name in port.names), ", ".join(port.names))
         kind = port.element_type.get_type_name()
         told[name] = f"{types.get(kind, kind)} {str(port.partial_shape).replace(',', ', ')}"
     return told

@@ -12,7 +12,7 @@ import numpy as np
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Engine, Ticket
 from rtpsp.errors import UsageError
-from rtpsp.fit import FitPlan, no_class, plan_fit
+from rtpsp.fit import FitPlan, MaskSize, no_class, plan_fit
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Frame, Segmented, Stamps
 from rtpsp.stream.slot import Slot
@@ -37,6 +37,7 @@ class Inference:
         preprocess: Gets the time for BGR conversion and fit of each frame.
         infer: Gets the time from submitting each frame to having its class map, its unknown pixels marked.
         min_confidence: Pixels with less become `rtpsp.fit.no_class`, 0..1; `check_min_confidence` has been called.
+        mask_size: Whether class maps are of the model's size or of each frame's; `check_mask_size` has been called.
 
     Attributes:
         ready: Set once the engine is open and warm.
@@ -51,6 +52,7 @@ class Inference:
         preprocess: Series,
         infer: Series,
         min_confidence: float | None = None,
+        mask_size: MaskSize = "model",
     ) -> None:
         self.ready = threading.Event()
         self.ran = ""
@@ -60,6 +62,7 @@ class Inference:
         self._preprocess = preprocess
         self._infer = infer
         self._min_confidence = min_confidence
+        self._mask_size = mask_size
         self._free: deque[Image] = deque()
         self._in_flight: deque[_Batch] = deque()
 
@@ -104,7 +107,9 @@ class Inference:
             image = frame.to_bgr(None)
             plan = plan_fit((image.shape[0], image.shape[1]), self._engine.spec)
             plan.to_model(image, buffer[0])
-        return _Batch(frame, image, plan, stamps, self._engine.submit(buffer))
+        cells = self._engine.cells if self._mask_size == "frame" else None
+        ticket = self._engine.submit(buffer, grid=plan.grid(cells) if cells else None)
+        return _Batch(frame, image, plan, stamps, ticket)
 
     def _finish(self, batch: _Batch) -> Segmented:
         result = self._engine.collect(batch.ticket)
@@ -112,6 +117,8 @@ class Inference:
         if self._min_confidence and result.confidence is not None:
             class_map = drop_unsure(class_map, result.confidence[0], self._min_confidence, self._engine.spec)
             inferred = now()
+        if self._mask_size == "frame":
+            class_map = batch.plan.place(class_map)
         self._infer.add(inferred - result.submitted)
         stamps = replace(batch.stamps, inferred=inferred)
         return Segmented(batch.frame, batch.image, class_map, batch.plan, stamps)

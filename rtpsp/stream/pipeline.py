@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 
-from rtpsp.engine.base import Engine
+from rtpsp.engine.base import Engine, check_mask_size
 from rtpsp.errors import MissingError, SourceLost, UsageError
+from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
 from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps
 from rtpsp.stream.inference import Inference, check_min_confidence
@@ -47,15 +48,18 @@ class PipelineOptions:
         threads: The budget of CPU threads as divided; None divides the machine's cores.
         render: How pictures are drawn.
         min_confidence: Pixels that the engine is less sure of get no class, 0..1; None and 0 leave every pixel its own.
+        mask_size: ``model`` or ``frame``; see `rtpsp.fit.MaskSize`.
     """
 
     policy: Policy | None = None
     threads: ThreadPlan | None = None
     render: RenderOptions = field(default_factory=RenderOptions)
     min_confidence: float | None = None
+    mask_size: MaskSize = "model"
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
+        check_mask_size(self.mask_size)
 
 
 class Pipeline:
@@ -68,7 +72,7 @@ class Pipeline:
         options: How the loop runs.
 
     Raises:
-        UsageError: The engine takes more than one frame at a time, or gives no confidence and one is asked for.
+        UsageError: The engine takes more than one frame at a time, or lacks a confidence or scores that are needed.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Pipeline:
             raise UsageError(f"engine takes batches of {engine.batch}, a live run needs 1: build it with --batch 1")
         options = options or PipelineOptions()
         check_min_confidence(options.min_confidence, engine)
+        check_mask_size(options.mask_size, engine)
+        self._mask_size = options.mask_size
         self._min_confidence = options.min_confidence or None
         self._source = source
         self._engine = engine
@@ -96,14 +102,8 @@ class Pipeline:
         self._ended = ""
         self._stop_reason = ""
         self._failures: list[BaseException] = []
-        self._inference = Inference(
-            engine,
-            self._frames,
-            self._answers,
-            self._series["preprocess"],
-            self._series["infer"],
-            self._min_confidence,
-        )
+        timed = (self._series["preprocess"], self._series["infer"])
+        self._inference = Inference(engine, self._frames, self._answers, *timed, self._min_confidence, self._mask_size)
         self._workers = [
             threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)
             for stage, work in (("infer", self._inference.run), ("capture", self._capture))
@@ -185,6 +185,7 @@ class Pipeline:
             "precision": header.precision,
             "ran": self._inference.ran,
             **({} if self._min_confidence is None else {"min_confidence": self._min_confidence}),
+            **({} if self._mask_size == "model" else {"mask_size": self._mask_size}),
         }
 
     def _start_workers(self) -> None:
@@ -258,7 +259,7 @@ class Pipeline:
 
     def _show(self, item: Segmented) -> None:
         with self._series["render"].timed():
-            class_map = item.plan.to_source(item.class_map)
+            class_map = item.class_map if self._mask_size == "frame" else item.plan.to_source(item.class_map)
             views = {sink.view for sink in self._sinks if sink.view}
             status = self._status(item.stamps) if views else ""
             pictures = {view: self._renderer.draw(view, item.image, class_map, status) for view in views}

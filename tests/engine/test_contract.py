@@ -21,6 +21,7 @@ from rtpsp.graph.verify import run, sample_frames, to_confidence
 from rtpsp.header import EngineHeader, Precision
 from rtpsp.labels import CAMVID, LabelSet, distinct_palette
 from rtpsp.spec import ModelSpec
+from rtpsp.upsampling import Axis, Grid, confidence_map, reference_class_map
 
 HEIGHT, WIDTH = 12, 20
 SPEC = ModelSpec("brightest-channel", "test", HEIGHT, WIDTH, CAMVID)
@@ -64,13 +65,40 @@ def brightest_channel(batch: int = 1, confidence: bool = False) -> bytes:
     return data
 
 
-def real(backend: str) -> Callable[..., Engine]:
+def channel_scores(batch: int = 1, classes: int = len(CAMVID), dtype: int = TensorProto.FLOAT) -> bytes:
+    """The same model with its scores let out: those of the channels, and of classes that win nowhere."""
+    others = np.concatenate([SCALE * np.eye(3), np.zeros((classes - 3, 3))]).astype(np.float32)
+    constants = [
+        numpy_helper.from_array(others.reshape(classes, 3, 1, 1), "weights"),
+        numpy_helper.from_array(np.array([0] * 3 + [-1000] * (classes - 3), np.float32), "bias"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weights", "bias"], ["logits"]),
+        helper.make_node("Cast", ["logits"], ["scores"], to=dtype),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "scores",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("scores", dtype, [batch, classes, HEIGHT, WIDTH])],
+        constants,
+    )
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9
+    ).SerializeToString()
+    return data
+
+
+def real(backend: str, tail: str = "graph") -> Callable[..., Engine]:
     def make(
         precision: Precision = "fp32", options: EngineOptions | None = None, confidence: bool = False, batch: int = 1
     ) -> Engine:
-        told = {"batch": batch, "confidence": confidence}
+        told = {"batch": batch, "confidence": confidence, "tail": tail}
         header = EngineHeader(SPEC, backend, precision, model_digest="", options=told)
-        return engine_class(backend)(header, brightest_channel(batch, confidence), options)
+        payload = channel_scores(batch) if tail == "host" else brightest_channel(batch, confidence)
+        return engine_class(backend)(header, payload, options)
 
     return make
 
@@ -87,6 +115,21 @@ def fake(
     return engine
 
 
+def fake_scores(
+    precision: Precision = "fp32", options: EngineOptions | None = None, confidence: bool = False, batch: int = 1
+) -> Engine:
+    given = confidence_of if confidence else None
+    engine = FakeEngine(SPEC, options=options, confidence=given, scores=scores_of, cells=(HEIGHT, WIDTH))
+    engine.batch = batch
+    return engine
+
+
+def scores_of(frames: np.ndarray) -> np.ndarray:
+    scores = np.full((len(frames), len(CAMVID), HEIGHT, WIDTH), -1000, np.float32)
+    scores[:, :3] = SCALE * frames.transpose(0, 3, 1, 2)
+    return scores
+
+
 def confidence_of(frames: np.ndarray) -> np.ndarray:
     """255 times the softmax of each pixel's class, rounded, in float64."""
     powers = np.exp(np.float64(SCALE) * frames)
@@ -94,7 +137,14 @@ def confidence_of(frames: np.ndarray) -> np.ndarray:
     return rounded.astype(np.uint8)
 
 
-BACKENDS = {"fake": fake, "openvino": real("openvino"), "onnxruntime": real("onnxruntime")}
+BACKENDS = {
+    "fake": fake,
+    "openvino": real("openvino"),
+    "onnxruntime": real("onnxruntime"),
+    "fake, host tail": fake_scores,
+    "openvino, host tail": real("openvino", "host"),
+    "onnxruntime, host tail": real("onnxruntime", "host"),
+}
 
 
 @pytest.fixture(params=list(BACKENDS))
@@ -114,6 +164,78 @@ def test_frames_in_class_maps_out(make: Callable[..., Engine]) -> None:
             assert (result.class_map == frames(seed).argmax(axis=3)).all()
             assert result.picture is None and result.submitted <= result.collected
             assert result.confidence is None and not engine.gives_confidence
+            assert (result.scores is not None) == engine.gives_scores
+
+
+@pytest.fixture(params=[name for name in BACKENDS if "host" in name])
+def make_scores(request: pytest.FixtureRequest) -> Callable[..., Engine]:
+    return BACKENDS[request.param]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_scores_are_the_callers_own(make_scores: Callable[..., Engine], batch: int) -> None:
+    with make_scores(batch=batch) as engine:
+        assert engine.cells == (HEIGHT, WIDTH)
+        kept = [engine.infer(frames(seed, batch)).scores for seed in range(3)]
+    for seed, scores in enumerate(kept):
+        assert scores is not None and scores.flags.owndata and scores.dtype == np.float32
+        np.testing.assert_allclose(scores, scores_of(frames(seed, batch)), atol=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [True, False])
+def test_a_class_map_of_any_grid(make_scores: Callable[..., Engine], confidence: bool) -> None:
+    with make_scores(confidence=confidence, options=EngineOptions(depth=2), batch=2) as engine:
+        given = frames(1, 2)
+        for grid in (
+            Grid.whole((HEIGHT, WIDTH), (31, 47)),
+            Grid(Axis.part(HEIGHT, 9, 0.2, 0.7), Axis.whole(WIDTH, 80)),
+        ):
+            out = np.empty((2, *grid.size), np.uint8)
+            first, second = engine.submit(given, grid=grid), engine.submit(given)
+            result, plain = engine.collect(first), engine.collect(second)
+            again = engine.infer(given, out, grid)
+            assert again.class_map is out and plain.class_map.shape == (2, HEIGHT, WIDTH)
+            for found, other, scores in zip(result.class_map, out, scores_of(given), strict=True):
+                assert np.mean(found == reference_class_map(scores, grid)) > 0.999  # but for ties
+                np.testing.assert_array_equal(found, other)
+            assert (result.confidence is not None) == confidence
+            if result.confidence is not None:
+                expected = np.stack([confidence_map(scores, grid) for scores in scores_of(given)])
+                assert_confidence(result.confidence, expected)
+
+
+def test_a_grid_of_other_cells_is_refused(make_scores: Callable[..., Engine]) -> None:
+    with make_scores() as engine:
+        with pytest.raises(InputError, match=r"grid is one of \(12, 19\) cells, expected the engine's own: \(12, 20\)"):
+            engine.infer(frames(1), grid=Grid.whole((12, 19), (24, 40)))
+        with pytest.raises(InputError, match=r"out is uint8 \[1, 12, 20\], expected uint8 \[1, 24, 40\]"):
+            engine.infer(frames(1), np.empty((1, 12, 20), np.uint8), Grid.whole((12, 20), (24, 40)))
+        engine.infer(frames(1))
+
+
+@pytest.mark.parametrize("backend", ["fake", "openvino", "onnxruntime"])
+def test_a_grid_needs_scores(backend: str) -> None:
+    with BACKENDS[backend]() as engine, pytest.raises(UsageError, match="build-engine MODEL --tail host"):
+        engine.submit(frames(1), grid=Grid.whole((12, 20), (24, 40)))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (brightest_channel(), r"gives class_map uint8 \[1, 12, 20\], .*promises scores float32 \[1, 11, h, w\]"),
+        (channel_scores(batch=2), r"takes frames uint8 \[2, 12, 20, 3\], its header promises"),
+        (
+            channel_scores(classes=5),
+            r"gives scores float32 \[1, 5, 12, 20\], .*promises scores float32 \[1, 11, h, w\]",
+        ),
+        (channel_scores(dtype=TensorProto.FLOAT16), r"gives scores .*16 \[1, 11, 12, 20\], .*promises scores float32"),
+    ],
+)
+def test_a_header_and_its_payload_agree_on_the_scores(backend: str, payload: bytes, says: str) -> None:
+    header = EngineHeader(SPEC, backend, "fp32", "", options={"tail": "host"})
+    with pytest.raises(EngineFileError, match=says), engine_class(backend)(header, payload):
+        pass
 
 
 def assert_confidence(found: np.ndarray | None, expected: np.ndarray) -> None:

@@ -10,10 +10,12 @@ import onnx_ir as ir
 import pytest
 
 from rtpsp.errors import ModelError
-from rtpsp.graph.classmap import to_class_map
+from rtpsp.graph.classmap import Winner, to_class_map, to_scores
 from rtpsp.graph.verify import run, sample_frames
 from rtpsp.onnx_file import model_bytes
+from rtpsp.runtimes import import_onnxruntime, import_openvino
 from rtpsp.spec import ModelSpec
+from rtpsp.upsampling import Grid, upsample
 
 MakeSpec = Callable[..., ModelSpec]
 MakeModel = Callable[..., ir.Model]
@@ -84,3 +86,101 @@ def test_no_score_is_too_large_for_a_confidence(model: ir.Model, spec: ModelSpec
 def test_refuses_a_graph_without_scores(model: ir.Model, spec: ModelSpec) -> None:
     with pytest.raises(ModelError, match=r"'class_map'.*expected 'logits'"):
         to_class_map(to_class_map(model, spec), spec)
+
+
+# --- other operators -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("winner", ["topk", "topk-sorted"])
+@pytest.mark.parametrize("classes", [2, 256, 300])
+def test_topk_is_the_argmax(small_model: MakeModel, small_spec: MakeSpec, classes: int, winner: Winner) -> None:
+    spec = small_spec(classes)
+    model = small_model(spec)
+    plain, lowered = to_class_map(model, spec), to_class_map(model, spec, winner=winner)
+    onnx.checker.check_model(ir.to_proto(lowered), full_check=True)
+    frames = sample_frames(spec)
+    np.testing.assert_array_equal(run(lowered, spec, frames).class_map, run(plain, spec, frames).class_map)
+    assert lowered.graph.outputs[0].dtype == plain.graph.outputs[0].dtype
+
+
+@pytest.mark.parametrize("winner", ["argmax", "topk", "topk-sorted"])
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("classes", [2, 11, 150])
+def test_of_equal_scores_the_lower_id_wins_on_every_runtime(
+    small_spec: MakeSpec, classes: int, runtime: str, winner: Winner
+) -> None:
+    spec = small_spec(classes)
+    shape = ir.Shape((1, classes, *spec.size))
+    given, logits = (
+        ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.FLOAT)) for name in ("x", "logits")
+    )
+    graph = ir.Graph([given], [logits], nodes=[ir.node("Relu", [given], outputs=[logits])], opset_imports={"": 19})
+    payload = model_bytes(to_class_map(ir.Model(graph, ir_version=9), spec, winner=winner))
+    scores = np.random.default_rng(1).integers(-2, 4, (1, classes, *spec.size)).astype(np.float32)  # ties abound
+    if runtime == "openvino":
+        core = import_openvino().Core()
+        compiled = core.compile_model(core.read_model(payload), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = compiled([scores])[0]
+    else:
+        session = import_onnxruntime().InferenceSession(payload, providers=["CPUExecutionProvider"])
+        found = session.run(None, {"x": scores})[0]
+    np.testing.assert_array_equal(found, np.maximum(scores, 0).argmax(axis=1))
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def scores_of(model: ir.Model, given: np.ndarray) -> np.ndarray:
+    session = import_onnxruntime().InferenceSession(model_bytes(model), providers=["CPUExecutionProvider"])
+    answer: np.ndarray = session.run(None, {"image": given})[0]
+    return answer
+
+
+def with_resize(model: ir.Model, **changes: object) -> ir.Model:
+    node = model.graph.outputs[0].producer()
+    assert node is not None and node.op_type == "Resize"
+    for name, value in changes.items():
+        node.attributes[name] = ir.Attr(
+            name, ir.AttributeType.STRING if isinstance(value, str) else ir.AttributeType.INT, value
+        )
+    return model
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "pytorch_half_pixel"])
+def test_scores_upsampled_are_the_logits(model: ir.Model, spec: ModelSpec, coordinates: str) -> None:
+    model = with_resize(model, coordinate_transformation_mode=coordinates)
+    before = model_bytes(model)
+    coarse = to_scores(model, spec)
+    assert model_bytes(model) == before
+    onnx.checker.check_model(ir.to_proto(coarse), full_check=True)
+    output = coarse.graph.outputs[0]
+    assert (output.name, output.shape, output.dtype) == ("scores", ir.Shape((1, 7, 11, 15)), ir.DataType.FLOAT)
+    assert len([node for node in coarse.graph if node.op_type == "Resize"]) == 1, "the pyramid's own stays"
+    assert "sizes" not in {name.split("/")[-1] for name in coarse.graph.initializers if "logits" in name}
+    given = np.random.default_rng(2).normal(size=(1, 3, *spec.size)).astype(np.float32)
+    full = upsample(scores_of(coarse, given)[0], Grid.whole((11, 15), spec.size))
+    np.testing.assert_allclose(full, scores_of(model, given)[0], atol=1e-5 * np.abs(full).max())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"coordinate_transformation_mode": "align_corners"},
+        {"coordinate_transformation_mode": "asymmetric"},
+        {"mode": "cubic"},
+        {"mode": "nearest"},
+    ],
+)
+def test_other_upsampling_stays_in_the_graph(model: ir.Model, spec: ModelSpec, changes: dict[str, str]) -> None:
+    model = with_resize(model, **changes)
+    fine = to_scores(model, spec)
+    assert fine.graph.outputs[0].shape == ir.Shape((1, 7, *spec.size))
+    given = np.random.default_rng(2).normal(size=(1, 3, *spec.size)).astype(np.float32)
+    np.testing.assert_array_equal(scores_of(fine, given), scores_of(model, given))
+
+
+def test_scores_that_are_not_upsampled_are_given_as_they_are(small_model: MakeModel, spec: ModelSpec) -> None:
+    model = small_model(spec, upsampled=False)
+    assert to_scores(model, spec).graph.outputs[0].shape == ir.Shape((1, 7, 11, 15))
+    with pytest.raises(ModelError, match=r"'scores'.*expected 'logits'"):
+        to_scores(to_scores(model, spec), spec)
