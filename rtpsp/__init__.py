@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rtpsp.build import BuildOptions as BuildOptions
     from rtpsp.build import build_engine as build_engine
+    from rtpsp.compare import CompareOptions as CompareOptions
+    from rtpsp.compare import compare_engines as compare_engines
+    from rtpsp.comparison import Comparison as Comparison
     from rtpsp.default import default_engine as default_engine
     from rtpsp.engine import load_engine as load_engine
     from rtpsp.engine.base import Engine as Engine
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildOptions": "rtpsp.build",
     "build_engine": "rtpsp.build",
+    "CompareOptions": "rtpsp.compare",
+    "compare_engines": "rtpsp.compare",
+    "Comparison": "rtpsp.comparison",
     "default_engine": "rtpsp.default",
     "load_engine": "rtpsp.engine",
     "Engine": "rtpsp.engine.base",

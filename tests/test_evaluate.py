@@ -15,7 +15,7 @@ import rtpsp.evaluate
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError, InputError
-from rtpsp.evaluate import agreement, evaluate, segmenter
+from rtpsp.evaluate import Scorer, agreement, evaluate, segmenter
 from rtpsp.fit import FitPlan, no_class, plan_fit
 from rtpsp.labels import CAMVID, CITYSCAPES, LabelSet, distinct_palette
 from rtpsp.spec import ModelSpec
@@ -126,6 +126,20 @@ def test_report_is_json_and_says_what_a_figure_needs() -> None:
     assert report["per_class_iou"] == {"road": 66.667, "tree": 0.0, "sky": None}
     assert report["images"] == 1 and report["pixels"] == 3 and (report["height"], report["width"]) == (1, 3)
     assert report["labels"] == "three" and report["classes"] == 3 and report["ignored"] == VOID
+    assert report["confusion"] == {
+        "answers": ["road", "tree", "sky", "no class"],
+        "pixels_of_truth": {"road": [2, 1, 0, 0], "tree": [0, 0, 0, 0], "sky": [0, 0, 0, 0]},
+    }
+
+
+def test_a_result_does_not_change_when_more_is_counted() -> None:
+    scorer = Scorer(THREE)
+    scorer.add(sample([[0, 1]]), np.array([[0, 0]]))
+    before = scorer.result()
+    scorer.add(sample([[0, 1], [1, 1]]), np.array([[0, 1], [1, 1]]))
+    assert before.confusion.tolist() == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert scorer.result().confusion.tolist() == [[2, 0, 0, 0], [1, 3, 0, 0], [0, 0, 0, 0]]
+    assert (before.images, before.size) == (1, (1, 2)) and (scorer.result().images, scorer.result().size) == (2, None)
 
 
 # --- what goes in ----------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_bash_completes(tmp_path: Path) -> None:
         eval "$(rtpsp completion bash)" || exit
         complete -p rtpsp
         compopt() { echo "files"; }
-        COMP_WORDS=(rtpsp comp); COMP_CWORD=1; _rtpsp_completion rtpsp comp rtpsp; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(rtpsp compl); COMP_CWORD=1; _rtpsp_completion rtpsp compl rtpsp; echo "${COMPREPLY[@]}"
         COMPREPLY=(); COMP_WORDS=(rtpsp completion f); COMP_CWORD=2
         _rtpsp_completion rtpsp f completion; echo "${COMPREPLY[@]}"
         COMPREPLY=(); COMP_WORDS=(rtpsp --config ""); COMP_CWORD=2; _rtpsp_completion rtpsp "" --config

@@ -28,6 +28,11 @@ from tests.cli.conftest import Call
         ("bench", "x.onnx", "--json", "x.onnx"),
         ("eval", "x.onnx", "--data", "sim://street?frames=2", "--json", "x.onnx"),
         ("eval", "y", "--data", "x.onnx", "--json", "x.onnx"),
+        ("eval", "x.onnx", "--data", "sim://street?frames=2", "--confusion", "x.onnx"),
+        ("eval", "y", "--against", "x.onnx", "--data", "sim://street?frames=2", "--json", "x.onnx"),
+        ("compare", "y", "x.onnx", "--json", "x.onnx"),
+        ("compare", "y", "z", "--data", "x.onnx", "--json", "x.onnx"),
+        ("compare", "y", "z", "--data", "deep", "--worst", "deep"),
     ],
 )
 def test_what_was_given_is_not_written_over(
