@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtpsp import zoo
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, engine_class
-from rtpsp.engine.base import EngineOptions
 from rtpsp.engine.file import write_engine_file
 from rtpsp.errors import BoundNotMet
 from rtpsp.files import check_writable
 from rtpsp.header import EngineHeader, Precision
+from rtpsp.int8 import Int8Options, Quantised, quantise_model, refuse
+from rtpsp.maker import Form, Maker, choose_head
+from rtpsp.places import ENGINES_VARIABLE as ENGINES_VARIABLE
+from rtpsp.places import engines_folder as engines_folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from rtpsp.graph.verify import Frames
+    from rtpsp.graph.lower import Tail
     from rtpsp.spec import ModelSpec
 
 Progress = Callable[[str, int, int], None]
 """Told the step that begins, how many are done, and how many there are."""
 
-ENGINES_VARIABLE = "RTPSP_ENGINES"
-"""Environment variable that names the folder for engines which are not given a place."""
-
 STEPS = ("read the model", "lower the graph", "compile and compare", "write the engine")
 
-MIN_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.9}
+MIN_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.9, "int8": 0.9}
 """Least class agreement with the FP32 graph, on sample frames, of an engine worth writing.
 
-Half formats move pixels on class borders, of which noise-like sample frames have many: their bound is a smoke alarm,
-and accuracy is told by ``rtpsp eval``.
+Coarse formats move pixels on class borders, of which noise-like sample frames have many: their bound is a smoke alarm,
+and accuracy is told by ``rtpsp eval``, and for INT8 by frames given to the build.
 """
 
 
@@ -44,16 +43,23 @@ class BuildOptions:
     """What to build.
 
     Attributes:
-        precision: ``fp32`` or ``fp16``; on a CPU the latter is bf16 or f16, whichever the CPU has units for.
+        precision: ``fp32``, ``fp16`` or ``int8``. On a CPU FP16 is bf16 or f16, whichever the CPU has units for. None
+            takes the fastest on this machine that needs no data.
         backend: Name in `rtpsp.engine.BACKENDS`.
         confidence: Give the winning class's softmax probability too; it costs a softmax over every pixel.
         threads: CPU threads for the comparison; 0 leaves it to the backend.
+        head: ``plain``, ``split`` (`rtpsp.graph.pyramid`), or ``auto``: the faster on this machine.
+        tail: ``graph`` or ``host`` (`rtpsp.upsampling`) makes the class map; ``auto`` takes the faster for the model.
+        int8: How INT8 is made, and how accurate it has to be.
     """
 
-    precision: Precision = "fp32"
+    precision: Precision | None = "fp32"
     backend: str = DEFAULT_BACKEND
     confidence: bool = False
     threads: int = 0
+    head: str = "auto"
+    tail: str = "auto"
+    int8: Int8Options = field(default_factory=Int8Options)
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,16 @@ class Built:
         header: As written.
         ran: Number format of the convolutions on this machine.
         agreement: Class agreement with the FP32 graph on sample frames, 0..1.
+        notes: What was chosen, and why, a line each.
+        quantised: What INT8 came to; None for other precisions.
     """
 
     path: Path
     header: EngineHeader
     ran: str
     agreement: float
+    notes: tuple[str, ...] = ()
+    quantised: Quantised | None = None
 
 
 def build_engine(
@@ -86,47 +96,118 @@ def build_engine(
 
     Raises:
         ModelError: Not a model that can be lowered.
-        BoundNotMet: Lowering or the backend changed the answers.
+        BoundNotMet: Lowering or the backend changed the answers, or INT8 does not keep the asked-for accuracy. The best
+            INT8 engine is then kept under another name.
         MissingError: The backend's package is missing.
         OutputError: The file cannot be written.
+        DataError: INT8's frames or its cache of ranges cannot be used.
+        UsageError: INT8 has nothing to take ranges from, or nothing to measure an asked-for bound on.
     """
-    from rtpsp.graph.lower import load_model, lower, model_bytes, model_digest
+    from rtpsp.graph.lower import load_model, model_digest
     from rtpsp.graph.verify import sample_frames
 
     options = options or BuildOptions()
     tell = progress or (lambda step, done, total: None)
-    if path:
-        check_writable(path, hint="name another file with -o")
+    check_writable(path or engines_folder() / "any.engine", hint="name another file with -o")  # before minutes of INT8
     tell(STEPS[0], 0, len(STEPS))
-    factory = engine_class(options.backend)
+    engine_class(options.backend)
     graph, spec = load_model(model)
     tell(STEPS[1], 1, len(STEPS))
     frames = sample_frames(spec, count=1)
-    lowered = lower(graph, spec, confidence=options.confidence, frames=frames, threads=options.threads)
-    header = to_header(spec, options, model_digest(model), model.name)
+    header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(model), model.name)
+    if model == zoo.model_path():
+        header.options["shipped"] = True
+    maker = Maker(graph, spec, header, frames, choose_tail(options.tail, graph, spec), options.threads)
+    maker.lowered("split" if options.head == "split" else "plain")
+    precision, why = _precision(maker, options)
+    quantised = None
+    if precision == "int8":
+        quantised = quantise_model(maker, options.int8, options.head, tell)
+        form, notes = quantised.form, quantised.notes
+    else:
+        head, which = choose_head(maker, options.head, precision)
+        form, notes = Form(precision, head), (which,)
     tell(STEPS[2], 2, len(STEPS))
-    payload = model_bytes(lowered)
-    with factory(header, payload, EngineOptions(threads=options.threads)) as engine:
-        agreement = _agreement(engine.infer(frames).class_map, lowered, spec, frames, options.threads)
-        ran = engine.ran
-    if agreement < MIN_AGREEMENT[options.precision]:
-        raise BoundNotMet(
-            f"{options.backend} in {ran} agrees with the FP32 graph on {agreement:.2%} of the sample pixels, expected "
-            f"{MIN_AGREEMENT[options.precision]:.1%} or more: this backend is not to be trusted with this model"
+    header, payload = maker.make(form)
+    if quantised is not None:
+        assert maker.ranges is not None
+        header = replace(
+            header, calibration_digest=maker.ranges.frames, options={**header.options, "int8": quantised.told}
         )
+    ran, agreement = _compare(maker, form, options.backend)
     tell(STEPS[3], 3, len(STEPS))
     path = path or engines_folder() / engine_name(header)
+    failed = quantised is not None and bool(quantised.failed)
+    if failed:
+        path = path.with_name(f"{path.stem}-below-bound{path.suffix}")
     write_engine_file(path, header, payload)
+    if failed:
+        assert quantised is not None
+        raise refuse(quantised, path)
     tell("done", len(STEPS), len(STEPS))
-    return Built(path, header, ran, agreement)
+    return Built(path, header, ran, agreement, (*([why] if why else []), *notes), quantised)
 
 
-def _agreement(class_map: object, lowered: ir.Model, spec: ModelSpec, frames: Frames, threads: int) -> float:
+def _precision(maker: Maker, options: BuildOptions) -> tuple[Precision, str]:
+    """What was asked for, or the fastest that needs no data, and why in words."""
+    if options.precision is not None:
+        return options.precision, ""
+    from rtpsp.calibrate import cached
+    from rtpsp.errors import DataError, UsageError
+
+    if options.int8.calib is not None or options.int8.cache is not None:
+        return "int8", "INT8, since frames or ranges were given for it"
+    try:
+        cached(maker.graph, maker.spec)
+    except (UsageError, DataError):
+        pass
+    else:
+        if options.backend == DEFAULT_BACKEND:
+            return "int8", "INT8, for which the model brings its ranges"
+    if _half(options.backend) is None:
+        return "fp32", ""
+    ratio = maker.race(Form("fp32"), Form("fp16")).median
+    if ratio > 1:
+        return "fp16", f"FP16: {ratio:.2f}x as fast as FP32 here"
+    return "fp32", f"FP32: {1 / ratio:.2f}x as fast as FP16 here"
+
+
+def _compare(maker: Maker, form: Form, backend: str) -> tuple[str, float]:
+    """In which format an engine runs, and how often it names the class that the FP32 graph names on sample frames.
+
+    Raises:
+        BoundNotMet: Too seldom.
+    """
     import numpy as np
 
     from rtpsp.graph.verify import run
 
-    return float(np.mean(class_map == run(lowered, spec, frames, threads).class_map))
+    with maker.engine(form) as engine:
+        answer = engine.infer(maker.frames).class_map
+        ran = engine.ran
+    expected = run(maker.lowered(form.head), maker.spec, maker.frames, maker.threads).class_map
+    agreement = float(np.mean(answer == expected))
+    if agreement < MIN_AGREEMENT[form.precision]:
+        raise BoundNotMet(
+            f"{backend} in {ran} agrees with the FP32 graph on {agreement:.2%} of the sample pixels, expected "
+            f"{MIN_AGREEMENT[form.precision]:.1%} or more: this backend is not to be trusted with this model"
+        )
+    return ran, agreement
+
+
+def choose_tail(asked: str, graph: ir.Model, spec: ModelSpec) -> Tail:
+    """What makes the class map: as asked for, or the faster.
+
+    On CPUs that is the host, by ``bench/tail.py``, if the model's scores are coarser than its input; where they are
+    not, there is nothing that it could leave out.
+    """
+    if asked in ("graph", "host"):
+        return "host" if asked == "host" else "graph"
+    from rtpsp.graph.classmap import to_scores
+
+    cells = to_scores(graph, spec).graph.outputs[0].shape
+    assert cells is not None
+    return "graph" if cells.numpy()[2:] == spec.size else "host"
 
 
 def to_header(spec: ModelSpec, options: BuildOptions, digest: str = "", model: str = "") -> EngineHeader:
@@ -142,7 +223,7 @@ def to_header(spec: ModelSpec, options: BuildOptions, digest: str = "", model: s
     return EngineHeader(
         spec=spec,
         backend=options.backend,
-        precision=options.precision,
+        precision=options.precision or default_precision(options.backend),
         model_digest=digest,
         versions=package_versions(options.backend),
         options={"batch": 1, "confidence": options.confidence, "model": model},
@@ -169,26 +250,17 @@ def engine_name(header: EngineHeader) -> str:
     return f"{spec.name}-{spec.height}x{spec.width}-{header.precision}{confidence}-{header.backend}{release}.engine"
 
 
-def engines_folder() -> Path:
-    """Where engines lie: the folder that `ENGINES_VARIABLE` names, ``./engines`` of a checkout, or the user's cache."""
-    named = os.environ.get(ENGINES_VARIABLE)
-    if named:
-        return Path(os.path.expanduser(named))  # Path.expanduser raises for a user that there is not
-    if os.path.isfile("engines/README.md") and os.path.isdir("rtpsp/zoo"):
-        return Path.cwd() / "engines"
-    from platformdirs import user_cache_path
-
-    with contextlib.suppress(RuntimeError):  # a user without a home, for whom older releases return "~"
-        cache = user_cache_path("rtpsp")
-        if cache.is_absolute():
-            return cache / "engines"
-    return Path(os.sep, ".cache", "rtpsp", "engines")
-
-
 def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:
-    """``fp16`` where this machine's CPU has half-precision units that the backend uses, else ``fp32``."""
+    """That of the shipped model's engine when none is asked for: INT8, for which it brings its ranges, where that pays.
+
+    ONNX Runtime's INT8 convolutions are hardly faster than its FP32 ones on a CPU (``bench/README.md``).
+    """
+    return "int8" if backend == DEFAULT_BACKEND else "fp32"
+
+
+def _half(backend: str) -> str | None:
     if backend != "openvino":
-        return "fp32"
+        return None
     from rtpsp.engine.openvino_backend import half_format
 
-    return "fp16" if half_format() else "fp32"
+    return half_format()

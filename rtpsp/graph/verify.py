@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from rtpsp.errors import BoundNotMet, InputError, MissingError, ModelError
-from rtpsp.header import CLASS_MAP, CONFIDENCE
+from rtpsp.header import CLASS_MAP, CONFIDENCE, SCORES
 from rtpsp.onnx_file import INPUT, OUTPUT, model_bytes
 from rtpsp.pooling import bilinear_matrix
 from rtpsp.runtimes import import_onnxruntime
@@ -103,8 +103,8 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
     """Answers of a graph at any stage of lowering, by ONNX Runtime on the CPU.
 
     Args:
-        model: Takes ``frames`` or ``image``, gives ``class_map``, with ``confidence`` or without, or ``logits``. Scores
-            smaller than the input are upsampled here as `rtpsp.graph.classmap` does it in the graph.
+        model: Takes ``frames`` or ``image``, gives ``class_map``, with ``confidence`` or without, or ``logits``, or
+            ``scores``. Scores smaller than the input are upsampled here as `rtpsp.graph.classmap` does it in the graph.
         spec: Size and normalisation.
         frames: uint8 [n, H, W, 3] BGR; a graph of batch N gets them N at a time, the last one repeated to fill.
         threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
@@ -119,7 +119,7 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
             f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [n, {spec.height}, {spec.width}, 3], "
             f"n at least 1: resize them to the model's size"
         )
-    session = _open(model, threads)
+    session = open_session(model, threads)
     entry, names = session.get_inputs()[0], [output.name for output in session.get_outputs()]
     answers = []
     for chunk in _chunks(frames, batch=int(entry.shape[0])):
@@ -127,9 +127,9 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
         answers.append(session.run(names, {entry.name: value}))
     whole = (np.concatenate(parts)[: len(frames)] for parts in zip(*answers, strict=True))
     answer = dict(zip(names, whole, strict=True))
-    if OUTPUT not in answer:
+    logits = answer.get(OUTPUT, answer.get(SCORES))
+    if logits is None:
         return Outputs(None, answer[CLASS_MAP], answer.get(CONFIDENCE))
-    logits = answer[OUTPUT]
     if logits.shape[2:] != spec.size:
         logits = _interpolate(logits, spec.size)
     return Outputs(logits, logits.argmax(axis=1))
@@ -219,15 +219,28 @@ def require(comparison: Comparison, step: str) -> None:
         )
 
 
-def _open(model: ir.Model, threads: int) -> Any:
+def open_session(model: ir.Model, threads: int = 0, optimise: bool = False) -> Any:
+    """An ONNX Runtime session of a graph on the CPU.
+
+    Args:
+        model: Any graph.
+        threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
+        optimise: Let it fuse; what is compared is then its fusions, too.
+
+    Raises:
+        MissingError: onnxruntime is not installed.
+        ModelError: ONNX Runtime refuses the graph.
+    """
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
-        raise MissingError("verifying a graph needs onnxruntime: pip install onnxruntime") from error
+        raise MissingError("running a graph needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors are raised; its warnings about unused constants are not a user's matter
+    options.enable_cpu_mem_arena = False  # an arena keeps the largest intermediate of each size for ever
     try:
         return onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status code

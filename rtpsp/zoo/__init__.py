@@ -33,3 +33,12 @@ def model_spec(name: str = DEFAULT) -> ModelSpec:
         UsageError: No such model is shipped.
     """
     return ModelSpec.from_json(model_path(name).with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def cache_path(name: str = DEFAULT) -> Path:
+    """Where the ranges of a shipped model lie, for INT8 without data (`rtpsp.calibration_cache`).
+
+    Raises:
+        UsageError: No such model is shipped.
+    """
+    return model_path(name).with_suffix(".ranges.json")
