@@ -17,8 +17,8 @@ other loads on the machine disturb less. The variants:
     split     `rtpsp.graph.pyramid.split_head`
     merged    the same with `rtpsp.graph.pyramid_pools.merge_pools` before it
 
-``--quick`` is the shipped model alone, in few rounds. INT8 needs a function from a lowered graph to a quantised one:
-`measure_case` takes it.
+``int8`` is `rtpsp.graph.quantize.quantise` with ranges of one sample frame, the rest in f32: its speed does not depend
+on them. ``--quick`` is the shipped model alone, in few rounds.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from rtpsp.graph.fold import fold
 from rtpsp.graph.frames import to_frames
 from rtpsp.graph.pyramid import Head, find_heads, split_head
 from rtpsp.graph.pyramid_pools import merge_pools
+from rtpsp.graph.quantize import IntegerFormat, quantise
+from rtpsp.graph.ranges import collect, to_ranges
 from rtpsp.graph.verify import compare, sample_frames
 from rtpsp.graph.work import multiply_adds
 from rtpsp.header import FRAMES
@@ -55,11 +57,9 @@ from rtpsp.runtimes import import_openvino
 from rtpsp.spec import ModelSpec
 from rtpsp.zoo import model_path
 
-Quantise = Callable[[ir.Model], ir.Model]
-
 SHIPPED = "shipped"
 CASES = ("pspnet50-720x960", "pspnet50-512x1024", SHIPPED)
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "int8")
 VARIANTS = ("plain", "padded", "summed", "split", "merged")
 PADDING = 64
 
@@ -168,17 +168,15 @@ def measure_case(
     rounds: int,
     threads: int,
     names: Sequence[str] = VARIANTS,
-    quantise: Quantise | None = None,
 ) -> dict[str, Any]:
     """Times of one case in one precision, all variants in turn.
 
     Args:
         case: One of `CASES`, or an architecture and a size like them.
-        precision: OpenVINO's inference precision: f32, bf16 or f16.
+        precision: ``int8``, or OpenVINO's inference precision: f32, bf16 or f16.
         rounds: How often each variant runs, after two runs that are not counted.
         threads: For OpenVINO.
         names: Which variants.
-        quantise: Applied to each lowered graph; the rest of the network then runs in `precision`.
     """
     plain, spec = load(case)
     openvino = import_openvino()
@@ -186,13 +184,17 @@ def measure_case(
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
         "INFERENCE_NUM_THREADS": threads,
     }
+    ranges = {}
+    if precision == "int8":
+        ranges = to_ranges(collect(plain, spec, [sample_frames(spec, 1)], threads), "minmax")
     requests = {}
     for name, graph in variants(plain, names).items():
         lowered = to_class_map(to_frames(graph, spec), spec)
-        lowered = quantise(lowered) if quantise else lowered
+        if ranges:
+            lowered = quantise(lowered, ranges, IntegerFormat(unsigned=True))
         compiled = core.compile_model(core.read_model(model_bytes(lowered)), "CPU", settings)
         requests[name] = compiled.create_infer_request()
         del lowered, graph
@@ -215,7 +217,7 @@ def measure_case(
 
     return {
         "case": case,
-        "precision": f"int8, {precision}" if quantise else precision,
+        "precision": precision,
         "rounds": rounds,
         "threads": threads,
         "median_ms": {name: round(float(np.median(times)) * 1e3, 1) for name, times in wall.items()},

@@ -25,10 +25,12 @@ from rtpsp.build import (
     package_versions,
     to_header,
 )
+from rtpsp.calibration_cache import read_cache
 from rtpsp.engine import judge_file
 from rtpsp.engine.file import read_engine_file
 from rtpsp.errors import EngineFileError, OutputError, UsageError
 from rtpsp.files import check_writable, sha256_of
+from rtpsp.header import EngineHeader
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +90,20 @@ def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
         return f"it is one for {header.backend} in {header.precision}"
     if header.options.get("confidence", False) != options.confidence:
         return f"it gives {'no' if options.confidence else 'a'} confidence"
+    if options.precision == "int8" and not _has_shipped_ranges(header):
+        return "its INT8 ranges are not those that come with the model"
     ours = package_versions(header.backend)["rtpsp"]
     if header.versions.get("rtpsp") != ours:
         return f"it was built by rtpsp {header.versions.get('rtpsp')}, this is {ours}"
     verdict = judge_file(file)  # what is a mere warning elsewhere is a reason here: building anew costs seconds
     return next(iter(verdict.refusals + verdict.warnings), None)
+
+
+def _has_shipped_ranges(header: EngineHeader) -> bool:
+    shipped, told = read_cache(zoo.cache_path()), header.options.get("int8")
+    return (
+        header.calibration_digest == shipped.frames and isinstance(told, dict) and told.get("method") == shipped.method
+    )
 
 
 def to_engine_path(given: str | None, progress: Progress | None = None, *, confidence: bool = False) -> Path:

@@ -6,6 +6,7 @@ runtime: an engine is judged by its header (`rtpsp.engine.compatibility`) and it
 
 from __future__ import annotations
 
+import contextlib
 import os.path
 import shlex
 from collections import Counter
@@ -118,6 +119,9 @@ def _inspect_engine(file: EngineFile) -> Inspection:
         "precision": header.precision,
         "batch": header.options.get("batch", 1),
         "confidence": bool(header.options.get("confidence", False)),
+        "head": _line(header.options.get("head", "plain")),
+        "tail": header.options.get("tail", "graph"),
+        "int8": _int8(header.options.get("int8")),
         "model": header.options.get("model", ""),
         "model_digest": header.model_digest,
         "calibration_digest": header.calibration_digest,
@@ -135,6 +139,30 @@ def _inspect_engine(file: EngineFile) -> Inspection:
     again = rebuild(header, file.path, for_this_machine=header.backend not in BACKENDS)
     advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}" if serves else again
     return Inspection(file.path, "engine", facts, header.spec, serves, (*why_not, *damage), tuple(warnings), advice)
+
+
+def _line(value: Any) -> str:
+    """A text of a header that nobody checked, as it may be printed."""
+    return value if isinstance(value, str) and value.isprintable() else "unknown"
+
+
+def _int8(told: Any) -> dict[str, Any] | None:
+    """What an engine says of its INT8: ``integers``, ``method``, ``images``, ``asked``, ``cost`` and ``parts``.
+
+    Cost and parts are as `rtpsp.sensitivity` writes them; None and an empty list where they cannot be read.
+    """
+    from rtpsp.sensitivity import Cost, Part
+
+    if not isinstance(told, dict):
+        return None
+    images = told.get("images")
+    found: dict[str, Any] = {name: _line(told.get(name, "")) for name in ("integers", "method", "asked")}
+    found |= {"images": images if type(images) is int else 0, "cost": None, "parts": []}
+    with contextlib.suppress(ValueError):
+        found["cost"] = Cost.from_dict(told.get("cost")).to_dict()
+    with contextlib.suppress(TypeError, ValueError):
+        found["parts"] = [Part.from_dict(row).to_dict() for row in told.get("parts", ())]
+    return found
 
 
 def _inspect_model(path: Path) -> Inspection:

@@ -136,7 +136,7 @@ def _from_frames(maker: Maker, options: Int8Options, head: str, progress: Progre
     write_cache(path, maker.ranges)
     notes = [
         f"ranges: {options.method} over {len(fit)} frames of {frames.source}, kept in {path}", *([why] if why else []),
-        which, f"accuracy: {cost}, none of which ranges were measured on",
+        which, f"accuracy against FP32: {cost} held out of the calibration",
     ]  # fmt: skip
     told = {**_told(maker), "cache": path.name, "parts": rows, "cost": cost.to_dict(), "asked": str(bound)}
     return Quantised(Form("int8", chosen_head, keep), choice.parts, cost, failed, told, tuple(notes))
@@ -243,7 +243,7 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
     if parts:
         told["parts"] = [part.to_dict() for part in parts]
     if cost:
-        notes.append(f"accuracy: {cost}, when the ranges were measured")
+        notes.append(f"accuracy against FP32: {cost}, when the ranges were measured")
         told["cost"] = cost.to_dict()
     if bound != Bound():
         told["asked"] = str(bound)

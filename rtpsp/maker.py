@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rtpsp.calibration_cache import CalibrationCache
     from rtpsp.graph.lower import Head, Tail
     from rtpsp.graph.quantize import IntegerFormat
-    from rtpsp.graph.verify import Frames
+    from rtpsp.graph.verify import Frames, Outputs
     from rtpsp.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -63,6 +63,16 @@ class Maker:
         self.ranges: CalibrationCache | None = None
         self.integers: IntegerFormat | None = None
         self._lowered: dict[str, ir.Model] = {}
+        self._answers: Outputs | None = None
+
+    @property
+    def answers(self) -> Outputs:
+        """The model's own answers to the frames, in FP32 by ONNX Runtime."""
+        from rtpsp.graph.verify import run
+
+        if self._answers is None:
+            self._answers = run(self.graph, self.spec, self.frames, self.threads)
+        return self._answers
 
     def lowered(self, head: Head) -> ir.Model:
         """The FP32 graph of frames in, verified against the model's.
@@ -77,7 +87,7 @@ class Maker:
             confidence = bool(self.header.options.get("confidence", False))
             self._lowered[head] = lower(
                 self.graph, self.spec, head=head, tail=self.tail, confidence=confidence, frames=self.frames,
-                threads=self.threads,
+                reference=self.answers, threads=self.threads,
             )  # fmt: skip
         return self._lowered[head]
 

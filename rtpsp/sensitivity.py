@@ -115,7 +115,8 @@ class Cost:
         drop = ""
         if self.miou_drop is not None:
             drop = f", {abs(self.miou_drop):.2f} mIoU {'less' if self.miou_drop >= 0 else 'more'}"
-        return f"{self.agreement:.3%} class agreement (worst frame {self.worst:.2%}){drop} on {self.frames} frames"
+        frames = f"{self.frames} frame{'s' if self.frames != 1 else ''}"
+        return f"{self.agreement:.3%} class agreement (worst frame {self.worst:.2%}){drop} on {frames}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

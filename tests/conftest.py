@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,48 @@ def save_colour_model(path: Path, fit: Fit = "stretch", size: tuple[int, int] = 
     model = ir.Model(graph, ir_version=9)
     model.metadata_props[SPEC_KEY] = spec.to_json()
     save_model(model, spec, path)
+
+
+@cache
+def small_pspnet() -> bytes:
+    """A model file of 48x64: a whole PSPNet-18, of one residual block a layer and an eighth of the width, untrained."""
+    import dataclasses
+
+    from rtpsp.model.export import to_onnx
+    from rtpsp.model.pspnet import ARCHS, build
+    from rtpsp.model.synthetic import randomise_statistics
+    from rtpsp.onnx_file import model_bytes
+
+    network = build(dataclasses.replace(ARCHS["pspnet18"].narrowed(8), blocks=(1, 1, 1, 1)), len(CAMVID))
+    randomise_statistics(network)
+    spec = ModelSpec("small", "pspnet18", COLOUR_HEIGHT, COLOUR_WIDTH, CAMVID)
+    model = to_onnx(network, spec)
+    model.metadata_props[SPEC_KEY] = spec.to_json()
+    return model_bytes(model)
+
+
+def save_frames(folder: Path, count: int, size: tuple[int, int] = (COLOUR_HEIGHT, COLOUR_WIDTH)) -> None:
+    """PNG files of smooth noise that differ, ``images/00.png`` and so on, with labels of two classes in ``labels/``."""
+    import cv2
+
+    random = np.random.default_rng(3)
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    truth = np.full(size, 3, np.uint8)
+    truth[:, size[1] // 2 :] = 8
+    for number in range(count):
+        coarse = random.integers(0, 256, (6, 8, 3), np.uint8)
+        image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / "images" / f"{number:02d}.png"), image)
+        cv2.imwrite(str(folder / "labels" / f"{number:02d}.png"), truth)
+
+
+@pytest.fixture(scope="session")
+def pspnet_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `small_pspnet`."""
+    path = tmp_path_factory.mktemp("small") / "small.onnx"
+    path.write_bytes(small_pspnet())
+    return path
 
 
 @pytest.fixture(scope="session")

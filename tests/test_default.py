@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -17,6 +18,9 @@ from filelock import FileLock
 
 from rtpsp import build, default, zoo
 from rtpsp.build import BuildOptions
+from rtpsp.calibrate import calibrate
+from rtpsp.calibration_cache import read_cache, write_cache
+from rtpsp.calibration_set import open_calibration
 from rtpsp.default import default_engine, to_engine_path, why_not
 from rtpsp.doctor import probes
 from rtpsp.engine import load_engine
@@ -24,8 +28,10 @@ from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file
 from rtpsp.errors import EngineFileError, OutputError, UsageError
 from rtpsp.onnx_file import load_model
+from tests.conftest import save_frames
 
 NOBODY = 65534
+PRECISION = build.default_precision
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +39,8 @@ def shipped(colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A small model in the place of the shipped one, engines in a folder of this test."""
     monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
     monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: load_model(colour_model)[1])
+    monkeypatch.setattr("rtpsp.default.default_precision", lambda backend="openvino": "fp32")  # it has nothing for INT8
+    monkeypatch.setattr("rtpsp.build.default_precision", lambda backend="openvino": "fp32")
     monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path / "engines"))
     return colour_model
 
@@ -47,6 +55,7 @@ def program(shipped: Path, *lines: str) -> list[str]:
         "logging.basicConfig(level='INFO', format='%(message)s')",
         f"zoo.model_path = lambda: Path({str(shipped)!r})",
         "zoo.model_spec = lambda: load_model(zoo.model_path())[1]",
+        "default.default_precision = lambda: 'fp32'",
     )
     return [sys.executable, "-c", "\n".join((*prelude, *lines))]
 
@@ -101,6 +110,44 @@ def test_what_does_not_fit_is_named(shipped: Path, tmp_path: Path, monkeypatch: 
     assert "another version of the model" in str(why_not(path, other, wanted))
     monkeypatch.setattr(default, "package_versions", lambda backend: {"rtpsp": "99.0"})
     assert "was built by rtpsp" in str(why_not(path, shipped, wanted))
+
+
+@pytest.fixture
+def quantised(pspnet_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small PSPNet in the place of the shipped model, with ranges; gives their file."""
+    model, spec = load_model(pspnet_model)
+    save_frames(tmp_path / "data", 4)
+    frames = open_calibration(str(tmp_path / "data" / "images"), folder=tmp_path / "calib")
+    path = tmp_path / "small.ranges.json"
+    write_cache(path, calibrate(model, spec, frames, folder=tmp_path / "calib", threads=1)[0])
+    monkeypatch.setattr(default, "default_precision", lambda backend="openvino": "int8")
+    monkeypatch.setattr(zoo, "NAMES", ("small",))
+    monkeypatch.setattr(zoo, "model_spec", lambda: spec)
+    monkeypatch.setattr(zoo, "model_path", lambda name="small": pspnet_model)
+    monkeypatch.setattr(zoo, "cache_path", lambda name="small": path)
+    return path
+
+
+def test_the_shipped_ranges_make_an_int8_engine_without_data(
+    quantised: Path, pspnet_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = default_engine()
+    header = read_engine_file(path).header
+    cache = read_cache(quantised)
+    assert header.precision == "int8" and header.calibration_digest == cache.frames and "-int8-" in path.name
+    stamp = path.stat().st_mtime_ns
+    assert default_engine() == path and path.stat().st_mtime_ns == stamp
+    write_cache(quantised, replace(cache, frames="cd" * 32))
+    reason = why_not(path, pspnet_model, BuildOptions("int8"))
+    assert reason == "its INT8 ranges are not those that come with the model"
+    assert default_engine() == path and reason in caplog.text
+    assert read_engine_file(path).header.calibration_digest == "cd" * 32
+    write_cache(quantised, replace(cache, frames="cd" * 32, method="minmax"))
+    assert why_not(path, pspnet_model, BuildOptions("int8")) == reason, "the same frames by another method"
+
+
+def test_the_default_is_int8_where_that_pays() -> None:
+    assert (PRECISION("openvino"), PRECISION("onnxruntime")) == ("int8", "fp32")
 
 
 def test_the_doctor_tells_of_the_engine_that_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:

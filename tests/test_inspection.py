@@ -100,3 +100,57 @@ def test_what_is_neither(tmp_path: Path) -> None:
     ):
         with pytest.raises(kind, match=says):
             inspect(tmp_path / name)
+
+
+INT8 = {
+    "integers": "u8 data, 8-bit weights", "method": "mse", "images": 240,
+    "asked": "a class agreement of 98.50% or more",
+    "cost": {"frames": 60, "agreement": 0.9912, "worst": 0.975},
+    "parts": [
+        {"group": "stem [red]", "convolutions": 1, "loss": 0.00123, "int8": False},
+        {"group": "head", "convolutions": 2, "loss": None, "int8": True},
+    ],
+}  # fmt: skip
+
+
+def int8_engine(path: Path, colour_engine: Path, told: object) -> Path:
+    file = read_engine_file(colour_engine)
+    options = {**file.header.options, "head": "split", "int8": told}
+    header = replace(file.header, precision="int8", calibration_digest="cd" * 32, options=options)
+    write_engine_file(path, header, file.payload())
+    return path
+
+
+def test_an_int8_engine(colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    path = int8_engine(tmp_path / "x.engine", colour_engine, INT8)
+    found = inspect(path)
+    assert found.facts["int8"] == INT8 and found.facts["head"] == "split"
+    told = CliRunner().invoke(command, [str(path)])
+    assert told.exit_code == 0, told.output
+    tail = found.facts["tail"]
+    for line in (
+        f"form         split head, class map by the {tail}",
+        "integers     u8 data, 8-bit weights; mse ranges over 240 frames, sha256 cdcdcdcdcdcdcdcd",
+        "accuracy     99.120% class agreement (worst frame 97.50%) on 60 frames; asked for a class agreement of 98.50%",
+        "│ stem [red] │            1 │    0.123 │ float   │",
+        "│ head       │            2 │        - │ INT8    │",
+    ):
+        assert line in told.stdout, told.stdout
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        5,
+        {"integers": "a\nb", "method": 7, "images": "many", "cost": {"frames": 1}, "parts": 9},
+        {"cost": {"agreement": 10**400}, "parts": [{"group": "\x1b[31m"}], "asked": None},
+    ],
+)
+def test_what_anybody_may_have_written_into_a_header(colour_engine: Path, tmp_path: Path, told: object) -> None:
+    path = int8_engine(tmp_path / "x.engine", colour_engine, told)
+    found = inspect(path)
+    assert json.loads(json.dumps(found.to_dict()))
+    printed = CliRunner().invoke(command, [str(path)])
+    assert printed.exit_code == 0 and "│" not in printed.stdout and "accuracy" not in printed.stdout
+    assert "\x1b" not in printed.stdout and "sha256 cdcdcdcdcdcdcdcd" in printed.stdout

@@ -29,17 +29,6 @@ DEPENDENT = {"int8": _OF_INT8, "calib": _OF_FRAMES}
 SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8}
 
 
-class Percent(click.FloatRange):
-    """A share in percent; 0.99 is refused, since it is meant as 99 by most who write it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The value, 0..100."""
-        found: float = super().convert(value, param, ctx)
-        if 0 < found <= 1:
-            self.fail(f"{value} would be {found:g} %, expected a share in percent, such as 99", param, ctx)
-        return found
-
-
 @click.command("build-engine")
 @click.argument("model", required=False, type=click.Path(dir_okay=False, readable=False, path_type=Path))
 @click.option("--fp32", is_flag=True, help="Full precision.")
@@ -64,7 +53,7 @@ class Percent(click.FloatRange):
     "--calib-cache", type=click.Path(dir_okay=False, path_type=Path), help="Ranges that were measured before."
 )
 @click.option(
-    "--min-agreement", type=Percent(0, 100), metavar="PERCENT",
+    "--min-agreement", type=click.FloatRange(0, 100), metavar="PERCENT",
     help="Least share of pixels with FP32's class; parts stay in float until it holds.  [default with --calib: 98.5]",
 )  # fmt: skip
 @click.option(
@@ -109,6 +98,8 @@ def command(model: Path | None, output: Path | None, **given: Any) -> None:
     )
     chosen = _precision(given)
     least = given["min_agreement"]
+    if least is not None and 0 < least <= 1:  # most who write 0.99 mean 99
+        raise UsageError(f"--min-agreement {least:g} would be {least:g} %, expected a share in percent, such as 99")
     usual = Int8Options()
     int8 = Int8Options(
         calib=given["calib"], images=given["calib_images"] or usual.images, split=given["calib_split"],

@@ -46,6 +46,12 @@ def _print(found: Inspection) -> None:
     lines.append(f"{'next':<13}{found.advice}")
     for line in lines:
         stdout.print(line, markup=False, soft_wrap=True)
+    parts = (facts.get("int8") or {}).get("parts")
+    if parts:
+        from rtpsp.cli.build import parts_table
+        from rtpsp.sensitivity import Part
+
+        stdout.print(parts_table(map(Part.from_dict, parts)))
 
 
 def _engine_lines(facts: dict[str, Any]) -> list[str]:
@@ -66,8 +72,21 @@ def _engine_lines(facts: dict[str, Any]) -> list[str]:
         f"built from   {facts['model'] or 'a model'}, sha256 {facts['model_digest'][:16] or 'unknown'}",
         f"payload      {payload['kind']}, {payload['bytes'] / 1e6:.1f} MB, sha256 {payload['sha256'][:16]}",
     ]
-    if facts["calibration_digest"]:
-        lines.append(f"calibration  sha256 {facts['calibration_digest'][:16]}")
+    lines.insert(1, f"form         {facts['head']} head, class map by the {facts['tail']}")
+    return lines + _int8_lines(facts)
+
+
+def _int8_lines(facts: dict[str, Any]) -> list[str]:
+    told, digest = facts["int8"], facts["calibration_digest"]
+    if told is None:
+        return [f"calibration  sha256 {digest[:16]}"] if digest else []
+    from rtpsp.sensitivity import Cost
+
+    frames = f" over {told['images']} frames" if told["images"] else ""
+    lines = [f"integers     {told['integers']}; {told['method']} ranges{frames}, sha256 {(digest or 'unknown')[:16]}"]
+    if told["cost"]:
+        asked = f"; asked for {told['asked']}" if told["asked"] else ""
+        lines.append(f"accuracy     {Cost.from_dict(told['cost'])}{asked}")
     return lines
 
 

@@ -13,7 +13,7 @@ from rtpsp.graph.frames import to_frames
 from rtpsp.graph.pyramid import split_head
 from rtpsp.graph.pyramid_pools import PoolsNotFound, merge_pools
 from rtpsp.graph.ranges import canonical
-from rtpsp.graph.verify import Frames, measure, require, run, sample_frames
+from rtpsp.graph.verify import Frames, Outputs, measure, require, run, sample_frames
 from rtpsp.onnx_file import check_model, load_model, model_bytes, model_digest, save_model
 from rtpsp.spec import ModelSpec
 
@@ -39,6 +39,7 @@ def lower(
     confidence: bool = False,
     verify: bool = True,
     frames: Frames | None = None,
+    reference: Outputs | None = None,
     threads: int = 0,
 ) -> ir.Model:
     """Frames in, class maps out: fold, split, frames, class map, each compared with the graph it replaces.
@@ -53,6 +54,7 @@ def lower(
             nothing needs to be added for it.
         verify: Compare each step; a few inferences by ONNX Runtime.
         frames: uint8 [n, H, W, 3] BGR of the model's size to compare with; default `sample_frames`.
+        reference: The model's own answers to these frames, where they are known already.
         threads: For ONNX Runtime; 0 leaves it the choice.
 
     Returns:
@@ -79,7 +81,8 @@ def lower(
         steps[-1] = ("giving scores", lambda graph: to_scores(graph, spec))
     if verify and frames is None:
         frames = sample_frames(spec, count=min(batch, 2))  # two tell whether a batch keeps its frames apart
-    reference = run(model, spec, frames, threads) if verify and frames is not None else None
+    if reference is None and verify and frames is not None:
+        reference = run(model, spec, frames, threads)
     for step, apply in steps:
         model = apply(model)
         if reference is not None and frames is not None:

@@ -219,13 +219,12 @@ def require(comparison: Comparison, step: str) -> None:
         )
 
 
-def open_session(model: ir.Model, threads: int = 0, optimise: bool = False) -> Any:
-    """An ONNX Runtime session of a graph on the CPU.
+def open_session(model: ir.Model, threads: int = 0) -> Any:
+    """An ONNX Runtime session of a graph on the CPU, which runs it as it is, without its own fusions.
 
     Args:
         model: Any graph.
         threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
-        optimise: Let it fuse; what is compared is then its fusions, too.
 
     Raises:
         MissingError: onnxruntime is not installed.
@@ -236,11 +235,9 @@ def open_session(model: ir.Model, threads: int = 0, optimise: bool = False) -> A
     except ImportError as error:
         raise MissingError("running a graph needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors are raised; its warnings about unused constants are not a user's matter
-    options.enable_cpu_mem_arena = False  # an arena keeps the largest intermediate of each size for ever
     try:
         return onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a class of its own for each status code

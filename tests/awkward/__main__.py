@@ -21,6 +21,7 @@ def ran(case: Case, folder: Path, words: list[str]) -> Ran:
     """Run `rtpsp` in `folder`, without a display."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment["PYTHONPATH"] = str(Path(rtpsp.__file__).parents[1])
+    environment["RTPSP_CALIB"] = str(folder / "calib")
     done = subprocess.run(
         [sys.executable, "-m", "rtpsp", *words], cwd=folder, env=environment, capture_output=True, timeout=MOST_SECONDS
     )
@@ -43,7 +44,8 @@ def row(case: Case, engine: Path) -> tuple[str, bool]:
             judge(case, came)
         except AssertionError as error:
             return f"| {case.name} | {told} **but expected otherwise: {error}** | {came.code} |", False
-        told = told.replace("|", "\\|") or "*the right picture, and nothing to say*"
+        what = "engine" if case.arguments[0] == "build-engine" else "picture"
+        told = told.replace("|", "\\|") or f"*the right {what}, and nothing to say*"
         return f"| {case.name} | {told} | {came.code} |", True
 
 

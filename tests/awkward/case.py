@@ -33,8 +33,8 @@ class Ran:
         return [line for line in self.err.splitlines() if line.strip() and not line.startswith(_USUAL)]
 
 
-_USUAL = ("no window: ", "source  ", "engine  ", "Usage: ", "Try 'rtpsp")
-"""How the lines begin that every run or every usage error prints."""
+_USUAL = ("no window: ", "source  ", "engine  ", "build-engine ", "Usage: ", "Try 'rtpsp")
+"""How the lines begin that every run, every build or every usage error prints."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from tests.awkward.media import CASES as MEDIA_CASES
 
 
 def all_cases() -> list[Case]:
-    """Those of `media.py`, and those of `models.py` where there is one, in the order of the table."""
+    """Those of `media.py`, and those of `models.py` and `int8.py` where they are there, in the order of the table."""
     cases = list(MEDIA_CASES)
     if importlib.util.find_spec("tests.awkward.models"):
         cases += import_module("tests.awkward.models").ENGINE_AND_MODEL_CASES
+    if importlib.util.find_spec("tests.awkward.int8"):
+        cases += import_module("tests.awkward.int8").INT8_CASES
     return cases
 
 

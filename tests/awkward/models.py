@@ -13,7 +13,7 @@ from rtpsp.engine.file import write_engine_file
 from rtpsp.header import EngineHeader, Target
 from rtpsp.labels import CAMVID, LabelSet
 from rtpsp.spec import SPEC_KEY, ModelSpec
-from tests.awkward.case import Case, nothing
+from tests.awkward.case import ENGINE, Case, nothing
 from tests.conftest import save_colour_model
 
 SPEC = ModelSpec("colours", "test", 48, 64, CAMVID)
@@ -25,6 +25,7 @@ PLAN = replace(
 TWO = LabelSet("two", ("road", "sky"), ((0, 0, 0), (9, 9, 9)))
 RUN = ("run", "--source", "sim://street?w=160&h=120&frames=2", "--engine", "x.engine")
 BUILD = ("build-engine", "x.onnx", "-o", "x.engine")
+COMPARE = ("compare", ENGINE, ENGINE, "--source", "sim://street?w=160&h=120&frames=2")
 
 
 def engine(
@@ -126,6 +127,16 @@ def torch_is_missing() -> str | None:
     return None if find_spec("torch") else "PyTorch is not installed"
 
 
+def table_and_model(content: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        save_colour_model(folder / "x.onnx")
+        (folder / "t.table").write_text(content)
+
+    return make
+
+
+TABLE = "TRT-8501-EntropyCalibration2\nimage: 3c010204\n{}: 3c010204\n"
+IMPORT = ("calib", "import", "t.table", "--model", "x.onnx")
 EXPORT = ("export", "net.pth", "--arch", "pspnet18", "--size", "48x64", "--labels")
 
 ENGINE_AND_MODEL_CASES = [
@@ -211,4 +222,41 @@ ENGINE_AND_MODEL_CASES = [
         ("run", "--config", "rtpsp.toml"), 3, "rtpsp.toml.*TOML",
     ),
     Case("a config file that is not there", nothing, ("run", "--config", "none.toml"), 3, "none.toml"),
+    Case("a calibration cache that is not there", nothing, ("calib", "show", "c.json"), 3, r"c\.json: cannot be read"),
+    Case(
+        "a calibration cache cut short", text("c.json", '{"version": 1, "ran'), ("calib", "show", "c.json"), 3,
+        r"c\.json: calibration cache is not JSON .*calibrate again with 'rtpsp build-engine",
+    ),
+    Case(
+        "a calibration cache of a later layout", text("c.json", '{"version": 9}'), ("calib", "export", "c.json"), 3,
+        "has version 9, this rtpsp reads 1: upgrade rtpsp",
+    ),
+    Case(
+        "a TensorRT table given as a cache", text("t.table", TABLE.format("logits")), ("calib", "show", "t.table"), 3,
+        r"is a TensorRT calibration table.*rtpsp calib import t\.table --model",
+    ),
+    Case(
+        "a TensorRT table of another model", table_and_model(TABLE.format("conv_9")), IMPORT, 3,
+        r"of the table's 2 tensors 1 are not in colours \('conv_9'\) and 1 are",
+    ),
+    Case(
+        "a TensorRT table with a tensor twice", table_and_model(TABLE.format("image")), IMPORT, 3,
+        "line 3 of the table: tensor 'image' stands there twice",
+    ),
+    Case(
+        "two engines of different classes", engine(replace(HEADER, spec=replace(SPEC, labels=TWO))),
+        ("compare", ENGINE, "x.engine"), 3,
+        r"has the 11 classes of 'camvid', B \(x\.engine\) the 2 of 'two', and class 0 is 'Sky' in one, 'road' in",
+    ),
+    Case("a model given as one of two engines", text("x.onnx"), ("compare", ENGINE, "x.onnx"), 2, "is a model.*build-"),
+    Case("the same engine twice", nothing, (*COMPARE, "--frames", "2", "--worst", "worst"), 0),
+    Case("labelled data and a source at once", nothing, (*COMPARE, "--data", "d"), 2, "expected one of them"),
+    Case(
+        "pictures where a file is in the way", text("out"), (*COMPARE, "--worst", "out/worst"), 7,
+        r"worst-1\.png: cannot be written .*--worst",
+    ),
+    Case(
+        "a confusion matrix that is to be no picture", nothing,
+        ("eval", ENGINE, "--data", "sim://street?frames=1", "--confusion", "matrix.txt"), 2, r"ends in \.png",
+    ),
 ]  # fmt: skip

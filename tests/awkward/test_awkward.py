@@ -17,9 +17,10 @@ CASES = all_cases()
 
 
 @pytest.fixture(autouse=True)
-def _as_on_a_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _as_on_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("RTPSP_CALIB", str(tmp_path / "calib"))
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

@@ -152,6 +152,20 @@ def test_the_command_can_be_pasted_whatever_the_file_calls_its_model() -> None:
     assert shlex.split(command)[-2:] == ["-o", "my engine"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model": "my.onnx", "int8": {"cache": "my-mse.json"}}, "my.onnx --int8 --calib-cache my-mse.json"),
+        ({"model": "pspnet18-camvid.onnx", "shipped": True, "int8": {}}, "--int8"),
+        ({"model": "my.onnx", "int8": {"cache": ["x"]}}, "my.onnx --int8"),
+        ({"model": "my.onnx", "int8": "x", "shipped": "yes"}, "my.onnx --int8"),
+    ],
+)
+def test_int8_is_rebuilt_from_the_ranges_it_had(options: dict[str, object], words: str) -> None:
+    header = EngineHeader(SPEC, "openvino", "int8", "ab" * 32, options=options)
+    assert f"'rtpsp build-engine {words} --backend openvino -o x.engine'" in rebuild(header, Path("x.engine"))
+
+
 def test_a_header_beyond_every_bound_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtpsp.engine.file.MAX_HEADER_BYTES", 100)
     with pytest.raises(EngineFileError, match=r"the header has 100 of \d{3,} bytes"):
