@@ -61,6 +61,8 @@ SHIPPED = "shipped"
 CASES = ("pspnet50-720x960", "pspnet50-512x1024", SHIPPED)
 PRECISIONS = ("f32", "bf16", "int8")
 VARIANTS = ("plain", "padded", "summed", "split", "merged")
+FOR_FLOATS = ("padded", "summed")
+"""Variants that ask why a plain head in floats may be slow; a graph of theirs has tensors without a range."""
 PADDING = 64
 
 
@@ -178,6 +180,8 @@ def measure_case(
         threads: For OpenVINO.
         names: Which variants.
     """
+    if precision == "int8":
+        names = [name for name in names if name not in FOR_FLOATS]
     plain, spec = load(case)
     openvino = import_openvino()
     core = openvino.Core()
@@ -222,8 +226,8 @@ def measure_case(
         "threads": threads,
         "median_ms": {name: round(float(np.median(times)) * 1e3, 1) for name, times in wall.items()},
         "min_ms": {name: round(min(times) * 1e3, 1) for name, times in wall.items()},
-        "ratio": {name: ratio(wall, name) for name in names},
-        "ratio_cpu": {name: ratio(processor, name) for name in names},
+        "ratio": {name: ratio(wall, name) for name in requests},
+        "ratio_cpu": {name: ratio(processor, name) for name in requests},
     }
 
 
@@ -254,10 +258,11 @@ def main(
         console.print_json(json.dumps(errors[-1]))
         for precision in precisions:
             times.append(measure_case(case, precision, rounds, threads, names))
+            console.print_json(json.dumps(times[-1]))
             gc.collect()
     table = Table("case", "precision", "variant", "median ms", "min ms", f"{names[0]} / it", "cpu")
     for row in times:
-        for name in names:
+        for name in row["ratio"]:
             figures = (row["median_ms"][name], row["min_ms"][name], row["ratio"][name], row["ratio_cpu"][name])
             table.add_row(row["case"], row["precision"], name, *map(str, figures))
     console.print(table)

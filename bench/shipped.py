@@ -77,7 +77,10 @@ def main(checkpoint: Path, data: str, split: str, json_path: Path | None) -> Non
 
     measure("PyTorch, float32", by_torch)
     measure("the ONNX file, ONNX Runtime", by_onnx)
-    for options in (BuildOptions("fp32"), BuildOptions("fp16"), BuildOptions("fp32", "onnxruntime")):
+    for options in (
+        BuildOptions("fp32"), BuildOptions("fp16"), BuildOptions("int8"), BuildOptions("fp32", "onnxruntime"),
+        BuildOptions("int8", "onnxruntime"),
+    ):  # fmt: skip
         with engine(options) as (ran, infer):
             measure(f"engine, {options.backend} {options.precision}, ran in {ran}", infer)
     table = Table(title=f"{spec.name} on {data}, split {split}")

@@ -133,12 +133,15 @@ def build_engine(
     if quantised is not None:
         assert maker.ranges is not None
         header = replace(
-            header, calibration_digest=maker.ranges.frames, options={**header.options, "int8": quantised.told}
+            header,
+            calibration_digest=maker.ranges.frames,
+            options={**header.options, "int8": header.options["int8"] | quantised.told},
         )
-    ran, agreement = _compare(maker, form, options.backend)
+    failed = quantised is not None and bool(quantised.failed)
+    # an engine that does not keep its bound is kept without any further condition, and the build fails of the bound
+    ran, agreement = ("", 0.0) if failed else _compare(maker, form, options.backend)
     tell(STEPS[3], 3, len(STEPS))
     path = path or engines_folder() / engine_name(header)
-    failed = quantised is not None and bool(quantised.failed)
     if failed:
         path = path.with_name(f"{path.stem}-below-bound{path.suffix}")
     write_engine_file(path, header, payload)
@@ -186,9 +189,12 @@ def _compare(maker: Maker, form: Form, backend: str) -> tuple[str, float]:
         ran = engine.ran
     agreement = float(np.mean(answer == maker.answers.class_map))
     if agreement < MIN_AGREEMENT[form.precision]:
+        why = "this backend is not to be trusted with this model"
+        if form.precision == "int8":
+            why = "the ranges do not fit the model, or the backend is not to be trusted with it; calibrate with --calib"
         raise BoundNotMet(
             f"{backend} in {ran} agrees with the FP32 graph on {agreement:.2%} of the sample pixels, expected "
-            f"{MIN_AGREEMENT[form.precision]:.1%} or more: this backend is not to be trusted with this model"
+            f"{MIN_AGREEMENT[form.precision]:.1%} or more: {why}"
         )
     return ran, agreement
 
@@ -258,7 +264,7 @@ def engine_name(header: EngineHeader) -> str:
 def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:
     """That of the shipped model's engine when none is asked for: INT8, for which it brings its ranges, where that pays.
 
-    ONNX Runtime's INT8 convolutions are hardly faster than its FP32 ones on a CPU (``bench/README.md``).
+    ONNX Runtime's INT8 convolutions are little faster than its FP32 ones on a CPU (``bench/README.md``).
     """
     return "int8" if backend == DEFAULT_BACKEND else "fp32"
 

@@ -32,7 +32,7 @@ AGAIN = "calibrate again with 'rtpsp build-engine MODEL.onnx --int8 --calib FOLD
 _GRAPH = re.compile("[0-9a-f]{64}")
 _FRAMES = re.compile(f"({TABLE})?[0-9a-f]{{64}}")
 _USUAL_FIT = "stretch-area"
-_LEVELS = {"ranges": 1, "measured": 2}
+_LEVELS = {"ranges": 1, "measured": 3}
 """How many levels of a field are written an entry a line; what is deeper stands in one line."""
 
 

@@ -5,7 +5,7 @@
     ├── InputError          3   something the user gave us is wrong
     │   ├── SourceError         a video, folder, camera URI or simulator URI that cannot be opened
     │   ├── ModelError          an ONNX file or checkpoint that is not a model we can lower
-    │   ├── DataError           images and labels that do not fit together
+    │   ├── DataError           images and labels that do not fit together, or ranges that are not of this model
     │   └── EngineFileError     an engine file that is damaged, foreign or built for something else
     ├── MissingError        4   a backend, device, display or package is missing
     ├── SourceLost          5   the source stalled or went away for good
@@ -50,7 +50,7 @@ class ModelError(InputError):
 
 
 class DataError(InputError):
-    """Images and labels do not fit together."""
+    """Images and labels do not fit together, or a calibration is damaged or of something else."""
 
 
 class EngineFileError(InputError):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtpsp.arrays import Image
 from rtpsp.calibrate import DEFAULT_METHOD, cached, calibrate, fitted
-from rtpsp.calibration_cache import AGAIN, write_cache
+from rtpsp.calibration_cache import write_cache
 from rtpsp.data.sample import Sample
-from rtpsp.errors import BoundNotMet, DataError, ModelError, UsageError
+from rtpsp.errors import BoundNotMet, ModelError, UsageError
 from rtpsp.maker import Form, Maker, choose_head
-from rtpsp.sensitivity import Bound, Choice, Cost, Judge, Part, choose_parts, measure_parts
+from rtpsp.measured import known_parts, parts_of, to_words
+from rtpsp.sensitivity import Bound, Choice, Cost, Frames, Judge, Part, choose_parts, measure_parts
 
 if TYPE_CHECKING:
-    from rtpsp.calibration_cache import CalibrationCache
     from rtpsp.calibration_set import CalibrationSet
     from rtpsp.engine.base import Engine
     from rtpsp.graph.lower import Head
@@ -128,17 +127,19 @@ def _from_frames(maker: Maker, options: Int8Options, head: str, progress: Progre
     cost = choice.cost
     failed = "" if choice.held else f"expected {bound}, got {cost}"
     rows = [part.to_dict() for part in choice.parts]
+    data = Path(frames.source).name + (f" ({frames.split})" if frames.split else "")
     measured = {
-        "integers": str(maker.integers), "head": chosen_head, "frames": SENSITIVITY_FRAMES, "sensitivity": rows,
-        "bound": cost.to_dict(),
+        "backend": maker.header.backend, "head": chosen_head, "data": data, "bound": cost.to_dict(),
+        "tries": choice.tries, "sensitivity": rows,
     }  # fmt: skip
-    maker.ranges = replace(maker.ranges, measured={**maker.ranges.measured, **measured})
+    maker.ranges = replace(maker.ranges, measured={**maker.ranges.measured, str(maker.integers): measured})
     write_cache(path, maker.ranges)
+    again = f", the {choice.tries}th choice that was tried on them" if choice.tries > 1 else ""
     notes = [
         f"ranges: {options.method} over {len(fit)} frames of {frames.source}, kept in {path}", *([why] if why else []),
-        which, f"accuracy against FP32: {cost} held out of the calibration",
+        which, f"accuracy against FP32: {cost} of {data}, held out of the calibration{again}",
     ]  # fmt: skip
-    told = {**_told(maker), "cache": path.name, "parts": rows, "cost": cost.to_dict(), "asked": str(bound)}
+    told = {**_told(maker), "cache": path.name, "parts": rows, "cost": cost.to_dict(), "on": data, "asked": str(bound)}
     return Quantised(Form("int8", chosen_head, keep), choice.parts, cost, failed, told, tuple(notes))
 
 
@@ -178,7 +179,7 @@ def _choose(
     choose_on, report_on = held.halves() if labelled else (held, None)
     chooser = judge(choose_on, labelled)  # before the parts are measured, for labels may be of other classes
     confirm = judge(report_on, labelled) if report_on is not None else None
-    parts = _known(maker.ranges, parted, str(maker.integers))
+    parts = known_parts(maker.ranges, parted, str(maker.integers))
     if parts is None:
         few = fit[:: max(1, len(fit) // SENSITIVITY_FRAMES)][:SENSITIVITY_FRAMES]
         parts = measure_parts(parted, build, judge(few, labelled=False), progress)
@@ -186,37 +187,28 @@ def _choose(
     return choice, _left(choice.parts, parted)
 
 
-def _kept(frames: CalibrationSet, maker: Maker, labelled: bool) -> Sequence[Image | Sample]:
+@dataclass(frozen=True)
+class _Labelled:
+    """Samples, read anew each time: at their own size, a few dozen of a modern camera are gigabytes."""
+
+    frames: CalibrationSet
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.frames.samples()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def _kept(frames: CalibrationSet, maker: Maker, labelled: bool) -> Frames:
     if labelled:
-        return list(frames.samples())
+        return _Labelled(frames)
     return [batch[0] for batch in fitted(frames, maker.spec)]  # at the model's size, which is all that is compared
 
 
 def _left(parts: Iterable[Part], parted: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     """Names of the convolutions that stay in floating point."""
     return frozenset(name for part in parts if not part.int8 for name in parted.get(part.group, ()))
-
-
-def _known(cache: CalibrationCache, parted: Mapping[str, tuple[str, ...]], integers: str) -> tuple[Part, ...] | None:
-    """The losses that a cache holds, if they are those of these groups and integers."""
-    losses = {part.group: part.loss for part in _parts(cache, integers)}
-    if set(losses) != set(parted) or None in losses.values():
-        return None
-    return tuple(Part(group, len(names), losses[group]) for group, names in parted.items())
-
-
-def _parts(cache: CalibrationCache, integers: str) -> tuple[Part, ...]:
-    """The parts as a cache has them; losses of other integers are not those of ours, though what was left in float is.
-
-    Raises:
-        DataError: The cache has something else in their place.
-    """
-    try:
-        parts = tuple(map(Part.from_dict, cache.measured.get("sensitivity", ())))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the calibration cache of {cache.model} has no sensitivities ({error}): {AGAIN}") from error
-    same = cache.measured.get("integers") == integers
-    return parts if same else tuple(replace(part, loss=None) for part in parts)
 
 
 def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
@@ -226,15 +218,20 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
     cache, path = cached(maker.graph, maker.spec, options.cache)
     maker.ranges = cache
     maker.integers, why = _integers(maker.header.backend)
-    parts, cost = _parts(cache, str(maker.integers)), None
-    with contextlib.suppress(KeyError, ValueError):
-        if cache.measured["integers"] == str(maker.integers):
-            cost = Cost.from_dict(cache.measured["bound"])
+    parts, cost = parts_of(cache, str(maker.integers)), None
+    measured = cache.measured.get(str(maker.integers))
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if measured["backend"] == maker.header.backend and head in ("auto", measured["head"]):  # type: ignore[index]
+            cost = Cost.from_dict(measured["bound"])  # type: ignore[index]
     bound = Bound(options.min_agreement, options.max_miou_drop)
     if bound != Bound() and (cost is None or not bound.holds(cost)):
         known = f"the ranges come with {cost}" if cost else "the ranges come with no measured accuracy"
         raise UsageError(f"{bound} is asked for, and {known}: give frames to measure and choose on with --calib")
+    if bound != Bound() and isinstance(measured, Mapping):
+        head = measured["head"]  # the one that the bound was measured with
     chosen_head, which = choose_head(maker, head, "int8")
+    if isinstance(measured, Mapping) and measured.get("head") != chosen_head:
+        cost = None
     measured_on = f"over {cache.images} frames" if cache.images else "of a TensorRT table"
     notes = [f"ranges: {cache.method} {measured_on}, from {path}", *([why] if why else []), which]
     told = _told(maker)
@@ -243,8 +240,9 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
     if parts:
         told["parts"] = [part.to_dict() for part in parts]
     if cost:
-        notes.append(f"accuracy against FP32: {cost}, when the ranges were measured")
-        told["cost"] = cost.to_dict()
+        on = to_words(measured.get("data")) if isinstance(measured, Mapping) else ""
+        notes.append(f"accuracy against FP32: {cost}{f' of {on}' if on else ''}, when the ranges were measured")
+        told |= {"cost": cost.to_dict(), "on": on}
     if bound != Bound():
         told["asked"] = str(bound)
     keep = _left(parts, groups(maker.lowered(chosen_head)))
@@ -262,7 +260,7 @@ def _integers(backend: str) -> tuple[IntegerFormat, str]:
 
 def _told(maker: Maker) -> dict[str, Any]:
     assert maker.ranges is not None
-    return {"integers": str(maker.integers), "method": maker.ranges.method, "images": maker.ranges.images}
+    return {"method": maker.ranges.method, "images": maker.ranges.images}
 
 
 def refuse(found: Quantised, kept: Path) -> BoundNotMet:

@@ -22,6 +22,10 @@ _NVIDIA = "0x10de"
 _DISPLAY = "0x03"  # the PCI class of VGA and 3D controllers; a card's sound device has another
 
 
+DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+"""Features of processors that add products of bytes in 32 bits; others saturate (`rtpsp.engine.saturation`)."""
+
+
 @dataclass(frozen=True)
 class Cpu:
     """The processor.
@@ -99,6 +103,12 @@ def cpu() -> Cpu:
         allowed=_affinity() or threads,
         quota=_quota(),
     )
+
+
+def adds_bytes_rightly() -> bool:
+    """Whether this processor adds products of bytes in 32 bits; True where its features cannot be read."""
+    features = _processor()[1]
+    return not features or bool(DOT_PRODUCTS & features)
 
 
 def usable_threads() -> int:

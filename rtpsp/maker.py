@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rtpsp.comparison import Ratio
 from rtpsp.engine import engine_class
 from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.errors import BoundNotMet
 from rtpsp.header import EngineHeader, Precision
 from rtpsp.timing import now
 
@@ -106,6 +107,10 @@ class Maker:
         from rtpsp.graph.lower import model_bytes
 
         options: dict[str, Any] = {**self.header.options, "head": form.head, "tail": self.tail}
+        if form.precision == "int8":
+            assert self.integers is not None
+            told = {"integers": str(self.integers), "weight_bits": self.integers.weight_bits, "scales": "fp32"}
+            options["int8"] = told
         header = replace(self.header, precision=form.precision, options=options)
         return header, model_bytes(self.graph_of(form))
 
@@ -142,6 +147,7 @@ def choose_head(maker: Maker, asked: str, precision: Precision) -> tuple[Head, s
 
     Raises:
         HeadNotFound: A split one was asked for, and the model has none to split.
+        BoundNotMet: A split one was asked for, and it does not answer as the plain one does.
     """
     from rtpsp.graph.pyramid import HeadNotFound
 
@@ -149,7 +155,7 @@ def choose_head(maker: Maker, asked: str, precision: Precision) -> tuple[Head, s
         return "plain", "plain head, as asked for"
     try:
         maker.lowered("split")
-    except HeadNotFound as error:
+    except (HeadNotFound, BoundNotMet) as error:
         if asked == "split":
             raise
         _log.info("%s", error)

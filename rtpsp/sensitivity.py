@@ -8,22 +8,30 @@ range was measured on. Wu et al., arXiv 2004.09602, section 6.1 (partial quantiz
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.data.sample import Sample
 from rtpsp.engine.base import Engine
-from rtpsp.evaluate import Evaluation, evaluate, segmenter
+from rtpsp.evaluate import Evaluation, Scorer, segmenter
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
 OpenWithout = Callable[[Collection[str]], Engine]
 """An INT8 engine, not yet open, in which these convolutions stay in floating point."""
+
+
+class Frames(Protocol):
+    """Frames of any size, or labelled samples, that can be gone through again and again."""
+
+    def __iter__(self) -> Iterator[Image | Sample]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -145,49 +153,42 @@ class Judge:
 
     Args:
         reference: The FP32 engine, not open.
-        frames: Read once, and kept at the size that they have: a judge holds its frames in memory.
+        frames: Gone through once for each engine; they may be read anew each time. FP32's answers are kept.
         progress: Called after each frame.
         step: What the progress calls it.
     """
 
-    def __init__(
-        self, reference: Engine, frames: Sequence[Image | Sample], progress: Progress, step: str = "FP32's answers"
-    ) -> None:
+    def __init__(self, reference: Engine, frames: Frames, progress: Progress, step: str = "FP32's answers") -> None:
         self._frames = frames
-        self._answers: list[ClassMap] = []
-        self._evaluation: Evaluation | None = None
         self._labels = reference.spec.labels
-        with reference:
-            self._answers = _answers(reference, frames, progress, step)
-        self._evaluation = self._evaluate(self._answers)
+        self._answers, self._evaluation = self._ask(reference, progress, step)
 
     def cost(self, engine: Engine, progress: Progress, step: str) -> Cost:
         """Opens an engine and asks it for all frames."""
-        with engine:
-            answers = _answers(engine, self._frames, progress, step)
+        answers, found = self._ask(engine, progress, step)
         same = [float(np.mean(one == other)) for one, other in zip(answers, self._answers, strict=True)]
         sizes = [answer.size for answer in answers]
         cost = Cost(len(same), float(np.average(same, weights=sizes)), min(same))
-        found = self._evaluate(answers)
         if found is None or self._evaluation is None:
             return cost
         return replace(cost, miou=found.miou, miou_drop=self._evaluation.miou - found.miou)
 
-    def _evaluate(self, answers: Sequence[ClassMap]) -> Evaluation | None:
-        samples = [frame for frame in self._frames if isinstance(frame, Sample)]
-        if len(samples) < len(self._frames):
-            return None
-        given = iter(answers)
-        return evaluate(lambda image: next(given), samples, self._labels)
-
-
-def _answers(engine: Engine, frames: Sequence[Image | Sample], progress: Progress, step: str) -> list[ClassMap]:
-    segment = segmenter(lambda batch: engine.infer(batch).class_map, engine.spec)
-    answers = []
-    for number, frame in enumerate(frames, 1):
-        answers.append(segment(frame.image if isinstance(frame, Sample) else frame))
-        progress(step, number, len(frames))
-    return answers
+    def _ask(self, engine: Engine, progress: Progress, step: str) -> tuple[list[ClassMap], Evaluation | None]:
+        """Its answers to all frames, and what they are worth where the frames have labels."""
+        segment = segmenter(lambda batch: engine.infer(batch).class_map, engine.spec)
+        answers: list[ClassMap] = []
+        scorer = Scorer(self._labels)
+        labelled = True
+        with engine:
+            for number, frame in enumerate(self._frames, 1):
+                sample = frame if isinstance(frame, Sample) else None
+                answers.append(segment(frame.image if isinstance(frame, Sample) else frame))
+                if sample is None:
+                    labelled = False
+                else:
+                    scorer.add(sample, answers[-1])
+                progress(step, number, len(self._frames))
+        return answers, scorer.result() if labelled else None
 
 
 def measure_parts(
@@ -216,16 +217,16 @@ class Choice:
 
     Attributes:
         parts: In the graph's order.
-        engine: With them, not open.
         cost: On the frames that confirm the choice; on those that it was made on where there are no others, or where
             the bound does not hold there.
         held: Whether the bound holds, on the ones and on the others.
+        tries: How many choices the others were asked about; the more, the kinder is what they say of the last.
     """
 
     parts: tuple[Part, ...]
-    engine: Engine
     cost: Cost
     held: bool
+    tries: int = 1
 
 
 def choose_parts(
@@ -253,21 +254,25 @@ def choose_parts(
         The first choice that keeps the bound, or the one of most agreement if none does.
     """
     order = sorted(parts, key=lambda part: -(part.loss or 0.0))
-    tried: list[tuple[float, Choice]] = []
+    best: tuple[float, Choice] | None = None
+    tries = 0
     for count in range(len(order)):
         left = {part.group for part in order[:count]}
         now = tuple(replace(part, int8=part.group not in left) for part in parts)
         engine = build({name for group in left for name in groups[group]})
         what = f"INT8 with {count} of {len(order)} parts in float" if count else "INT8"
         cost = judge.cost(engine, progress, what)
-        choice = Choice(now, engine, cost, bound.holds(cost))
+        choice = Choice(now, cost, bound.holds(cost))
         if choice.held and confirm is not None:
             confirmed = confirm.cost(engine, progress, f"{what}, on other frames")
-            choice = replace(choice, cost=confirmed, held=bound.holds(confirmed))
+            tries += 1
+            choice = replace(choice, cost=confirmed, held=bound.holds(confirmed), tries=tries)
         if choice.held:
             return choice
-        tried.append((cost.agreement, choice))
-    return max(tried, key=lambda one: one[0])[1]
+        if best is None or cost.agreement > best[0]:
+            best = cost.agreement, choice
+    assert best is not None
+    return best[1]
 
 
 def _number(value: Any) -> float | None:

@@ -110,7 +110,8 @@ def test_an_int8_engine_from_frames(pspnet_model: Path, shelves: Path, backend: 
     (cache,) = (shelves / "calib").glob("small-*.json")
     assert header.precision == "int8" and header.calibration_digest == json.loads(cache.read_text())["frames"]
     assert header.options["int8"] == {
-        "integers": header.options["int8"]["integers"], "method": "mse", "images": 8, "cache": cache.name,
+        "integers": header.options["int8"]["integers"], "weight_bits": header.options["int8"]["weight_bits"],
+        "scales": "fp32", "method": "mse", "images": 8, "cache": cache.name, "on": "images",
         "parts": [part.to_dict() for part in built.quantised.parts], "asked": "a class agreement of 50.00% or more",
         "cost": built.quantised.cost.to_dict() if built.quantised.cost else None,
     }  # fmt: skip

@@ -36,7 +36,9 @@ CACHE = CalibrationCache(
     method="mse",
     fit="stretch/area 360x480",
     ranges={"b: 2": TensorRange(0.0, 1.5, 1.25), "a": TensorRange(-0.1, 0.3, 0.3), "dead": TensorRange(0.0, 0.0, 0.0)},
-    measured={"sensitivity": [{"group": "stem", "loss": 0.125}, {"group": "head", "loss": 1e-5}], "agreement": 0.995},
+    measured={
+        "u8": {"sensitivity": [{"group": "stem", "loss": 0.125}, {"group": "head", "loss": 1e-5}], "agreement": 0.995}
+    },
 )
 
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)

@@ -45,6 +45,9 @@ class Done:
         return path
 
 
+INTEGERS = f"u8 data, {7 if saturation.saturates('openvino') else 8}-bit weights"
+
+
 @pytest.fixture(scope="module")
 def done(pspnet_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """A labelled folder of twenty frames: sixteen for ranges, two to choose on, two to report on."""
@@ -108,14 +111,19 @@ def test_frames_give_ranges_parts_and_an_accuracy(done: Done) -> None:
 def test_what_was_measured_is_kept(done: Done) -> None:
     cache, found = read_cache(done.path), done.found
     assert cache.images == 16 and found.cost is not None
-    assert cache.measured["bound"] == found.cost.to_dict() == found.told["cost"]
-    assert cache.measured["sensitivity"] == [part.to_dict() for part in found.parts] == found.told["parts"]
-    assert cache.measured["integers"] == found.told["integers"] == str(done.maker.integers)
+    (measured,) = cache.measured.values()
+    assert list(cache.measured) == [INTEGERS] and (measured["backend"], measured["head"]) == ("openvino", "plain")
+    assert measured["bound"] == found.cost.to_dict() == found.told["cost"]
+    assert measured["sensitivity"] == [part.to_dict() for part in found.parts] == found.told["parts"]
+    assert measured["tries"] >= 1 and measured["data"] == found.told["on"] == f"{done.data.name} (train)"
     assert found.told["cache"] == done.path.name
     assert found.told["asked"] == "a class agreement of 97.00% or more and a drop of 50.00 mIoU or less"
     ranges, *others, accuracy = found.notes
     assert ranges == f"ranges: mse over 16 frames of {done.data}, kept in {done.path}"
-    assert accuracy == f"accuracy against FP32: {found.cost} held out of the calibration" and "plain head" in others[-1]
+    assert accuracy.startswith(
+        f"accuracy against FP32: {found.cost} of {done.data.name} (train), held out of the calibration"
+    )
+    assert "plain head" in others[-1]
     assert all("\n" not in note for note in found.notes)
 
 
@@ -212,7 +220,7 @@ def test_ranges_without_an_accuracy_promise_none(done: Done, shelf: Path) -> Non
 
 def test_a_cpu_of_other_integers(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     """What other integers lost is not what these lose; which parts are better left in float is a good guess still."""
-    seven = "7-bit" in done.found.told["integers"]  # of a CPU whose products saturate
+    seven = "7-bit" in INTEGERS  # of a CPU whose products saturate
     monkeypatch.setattr(saturation, "why_saturates", lambda backend: None if seven else f"{backend} adds in 16 bits")
     found, _ = quantised(done, Int8Options(cache=Path(done.path.name)))
     assert done.maker.integers is not None and done.maker.integers.weight_bits == (8 if seven else 7)
@@ -228,7 +236,8 @@ def test_a_cpu_of_other_integers(done: Done, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("rows", [5, "head", [{"group": "head"}], [{"group": "a", "convolutions": 1, "loss": "x"}]])
 def test_sensitivities_that_are_none(done: Done, shelf: Path, rows: Any) -> None:
     good = read_cache(done.path)
-    cache: CalibrationCache = replace(good, measured={**good.measured, "sensitivity": rows})
+    entry = {**good.measured[INTEGERS], "sensitivity": rows}
+    cache: CalibrationCache = replace(good, measured={INTEGERS: entry})
     write_cache(shelf / "odd.json", cache)
     with pytest.raises(DataError, match=r"cache of small has no sensitivities .*calibrate again with"):
         quantised(done, Int8Options(cache=shelf / "odd.json"))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from rtpsp.arrays import ClassMap, Image
@@ -13,7 +14,10 @@ from rtpsp.build import BuildOptions, to_header
 from rtpsp.calibration_cache import CalibrationCache, TensorRange
 from rtpsp.comparison import Ratio
 from rtpsp.engine.fake import FakeEngine
+from rtpsp.errors import BoundNotMet
+from rtpsp.graph.editing import constant, set_constant
 from rtpsp.graph.groups import groups
+from rtpsp.graph.pyramid import split_head
 from rtpsp.graph.quantize import IntegerFormat
 from rtpsp.graph.ranges import canonical, tensors_of
 from rtpsp.graph.verify import sample_frames
@@ -127,3 +131,22 @@ def test_a_head_that_is_asked_for_is_not_timed(maker: Maker, headless: Maker, mo
     assert head == "plain" and why.startswith("plain head: ") and len(why) > 30, "the reason stands there"
     with pytest.raises(HeadNotFound):
         choose_head(headless, "split", "fp32")
+
+
+def test_a_split_that_answers_otherwise_is_not_taken(pspnet_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, spec = load_model(pspnet_model)
+
+    def wrong(graph: ir.Model) -> ir.Model:
+        split = split_head(graph)
+        for value in split.graph.initializers.values():
+            found = constant(value)
+            if found is not None and found.dtype == np.float32 and "split" in str(value.name):
+                set_constant(value, found * np.float32(1.05))
+        return split
+
+    monkeypatch.setattr("rtpsp.graph.lower.split_head", wrong)
+    made = Maker(model, spec, to_header(spec, BuildOptions()), sample_frames(spec, count=1), "host", threads=1)
+    head, why = choose_head(made, "auto", "fp32")
+    assert head == "plain" and why.startswith("plain head: splitting the head changed the model")
+    with pytest.raises(BoundNotMet, match="splitting the head changed the model"):
+        choose_head(made, "split", "fp32")

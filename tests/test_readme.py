@@ -27,8 +27,14 @@ from tests.stream.test_camera import Double, jpeg
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-SHORTER = {"run": ["--max-frames", "3"], "bench": ["--duration", "0.5", "--warmup", "0.1"], "doctor": ["--quick"]}
-"""Appended to a verb's options; of an option that is given twice the last one counts."""
+SHORTER = {
+    "run": ["--max-frames", "3"],
+    "bench": ["--duration", "0.5", "--warmup", "0.1"],
+    "compare": ["--frames", "2"],
+    "doctor": ["--quick"],
+    "--calib": ["--calib-images", "2", "--min-agreement", "0"],  # the newcomer's network has seen nothing yet
+}
+"""Appended to the options of a verb, or to those beside an option; of one that is given twice the last one counts."""
 
 MEANT = {"ENGINE": "colours.engine", "DIR": "labelled", "FILE": "colours.engine", "VERB": "run"}
 """What stands for the words in capitals."""
@@ -111,6 +117,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, colour_model: Path) -> Path
 def newcomer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RTPSP_ENGINES", str(folder / "engines"))
+    monkeypatch.setenv("RTPSP_CALIB", str(folder / "calib"))
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr("rtpsp.stream.camera.OpenCVDevice", camera)
@@ -131,7 +138,7 @@ def test_a_command_runs(command: str, folder: Path, capfd: pytest.CaptureFixture
     words = shlex.split(command.removeprefix('eval "$(').removesuffix(')"'))
     words = [MEANT.get(word, word) for word in words][1:]
     if "--help" not in words:
-        words += SHORTER.get(words[0], [])
+        words += [word for given in list(words) for word in SHORTER.get(given, [])]
     if "my.engine" in words and "-o" not in words and not (folder / "my.engine").exists():
         pytest.fail("the command before it did not build the engine")
     with pytest.raises(SystemExit) as ended:
@@ -139,7 +146,7 @@ def test_a_command_runs(command: str, folder: Path, capfd: pytest.CaptureFixture
     told = capfd.readouterr()
     assert ended.value.code == 0, told.err
     assert "Traceback" not in told.err
-    for option in {"--output", "--rle", "--stats", "--save-masks", "-o"} & set(words):
+    for option in {"--output", "--rle", "--stats", "--save-masks", "--confusion", "-o"} & set(words):
         assert Path(words[words.index(option) + 1]).exists(), option
 
 

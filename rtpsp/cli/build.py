@@ -135,8 +135,9 @@ def _flag(name: str) -> str:
 
 def _tell(built: Built, backend: str) -> None:
     header = built.header
-    if header.precision == "fp16" and built.ran == "f32":
-        stderr.print(f"rtpsp: {backend} has no half-precision units to use on this CPU: the engine runs in f32 here")
+    if header.precision != "fp32" and built.ran == "f32":
+        units = "half-precision units" if header.precision == "fp16" else "integer convolutions"
+        stderr.print(f"rtpsp: {backend} has no {units} to use on this CPU: the engine runs in f32 here")
     if built.quantised is not None and built.quantised.parts:
         stdout.print(parts_table(built.quantised.parts))
     size = built.path.stat().st_size / 1e6

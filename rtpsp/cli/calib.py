@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _show(file: Path, cache: CalibrationCache) -> None:
     if cache.frames.startswith(TABLE):
         lines[2] = f"frames       unknown: from a TensorRT table, sha256 {digest}; fit {cache.fit}"
     tables = []
-    for name, value in sorted(cache.measured.items()):
+    for name, value in _entries(cache.measured):
         grid = _grid(name, value)
         if grid is None:
             lines.append(f"{_plain(name):<12} {_plain(value)}")
@@ -137,6 +137,15 @@ def _show(file: Path, cache: CalibrationCache) -> None:
         stdout.print(line, markup=False, soft_wrap=True)
     for grid in tables:
         stdout.print(grid)
+
+
+def _entries(measured: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What was measured, by name; of an object with tables inside, each of its entries behind its own name."""
+    for name, value in sorted(measured.items()):
+        if isinstance(value, Mapping) and any(_grid("", inner) is not None for inner in value.values()):
+            yield from ((f"{name}: {inner}", entry) for inner, entry in sorted(value.items()))
+        else:
+            yield name, value
 
 
 def _range_lines(cache: CalibrationCache) -> list[str]:

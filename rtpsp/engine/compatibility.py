@@ -10,6 +10,7 @@ run code. So every field is compared first:
     target.compute_…        this GPU's is not among them, and not later if allowed
     target.driver           the driver is older
     target.gpu                                                                       the GPU has another name
+    options.int8, CPU                                                                its 8-bit weights saturate here
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from packaging.version import InvalidVersion, Version
 
 from rtpsp.header import EngineHeader
-from rtpsp.machine import Gpu, gpus
+from rtpsp.machine import Gpu, adds_bytes_rightly, gpus
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def judge(
     package: str,
     installed: Callable[[str], str | None] = installed_version,
     present: Callable[[], Sequence[Gpu]] = gpus,
+    adds_rightly: Callable[[], bool] = adds_bytes_rightly,
 ) -> Verdict:
     """Compare a header with this machine.
 
@@ -58,6 +60,8 @@ def judge(
         package: The Python package that its backend runs on.
         installed: Gives a package's version.
         present: Gives the GPUs; asked only for an engine that needs one.
+        adds_rightly: Whether this processor adds products of bytes without saturating; asked only for CPU engines in
+            INT8 with weights of 8 bits.
     """
     refusals: list[str] = []
     warnings: list[str] = []
@@ -69,8 +73,15 @@ def judge(
         elif built and here and (here < built if header.target.version_compatible else here != built):
             expected = f"{built} or later" if header.target.version_compatible else f"exactly {built}"
             refusals.append(f"it needs {package} {expected}, here is {here}")
-    elif built and here and here < built:
-        warnings.append(f"it was built with {package} {built}, here is the older {here}")
+    else:
+        if built and here and here < built:
+            warnings.append(f"it was built with {package} {built}, here is the older {here}")
+        integers = header.options.get("int8")
+        full = header.precision == "int8" and isinstance(integers, dict) and integers.get("weight_bits") == 8
+        if full and not adds_rightly():
+            warnings.append(
+                "its weights have 8 bits, whose products saturate on this CPU without VNNI or AMX: one built here has 7"
+            )
     return Verdict(tuple(refusals), tuple(warnings))
 
 

@@ -20,7 +20,8 @@ else:
 
 _ERRORS_ONLY = 3
 _WRONG = ["WeightBiasQuantization"]
-"""Makes biases of INT8 convolutions integers: coarser, and nonsense where the scales are FP16 (ONNX Runtime 1.32)."""
+"""Makes biases of INT8 convolutions integers, without which they run in float; nonsense of them where scales are FP16,
+as for GPUs (ONNX Runtime 1.32)."""
 
 
 class ONNXRuntimeEngine(Engine):
@@ -44,8 +45,9 @@ class ONNXRuntimeEngine(Engine):
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(
-                self._payload, settings, providers=["CPUExecutionProvider"], disabled_optimizers=_WRONG
-            )
+                self._payload, settings, providers=["CPUExecutionProvider"],
+                disabled_optimizers=[] if self._scales == "fp32" else _WRONG,
+            )  # fmt: skip
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
             raise EngineFileError(
                 f"ONNX Runtime {ort.__version__} cannot load this engine ({error}): build it again with 'rtpsp "
@@ -53,7 +55,13 @@ class ONNXRuntimeEngine(Engine):
             ) from error
         self._check_payload(_told(session.get_inputs()), _told(session.get_outputs()))
         self._session = session
-        return "f32"
+        return "u8" if self._scales == "fp32" else "f32"
+
+    @property
+    def _scales(self) -> str | None:
+        """Type of the scales in an INT8 graph, as its builder says; None in any other."""
+        told = self.header.options.get("int8")
+        return told.get("scales") if isinstance(told, dict) else None
 
     def _close(self) -> None:
         self._session = None

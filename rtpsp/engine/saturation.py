@@ -35,7 +35,6 @@ _CHANNELS = 32  # as many as a kernel for bytes works on at once; with a few som
 _KERNEL = 3
 _ANSWER = 100
 _TOLERANCE = 0.02
-_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 def saturates(backend: str) -> bool:
@@ -62,7 +61,7 @@ def why_saturates(backend: str) -> str | None:
     error = max(product_error(backend, FULL_WEIGHT, signed) for signed in (False, True))
     if error <= _TOLERANCE:
         return None
-    units = _DOT_PRODUCTS & machine.cpu().features
+    units = machine.DOT_PRODUCTS & machine.cpu().features
     cause = "this CPU has no dot product of bytes (VNNI, AMX)"
     if units:
         cause = f"it does not use this CPU's {' and '.join(sorted(units))}"

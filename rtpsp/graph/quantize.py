@@ -122,14 +122,15 @@ class _Rounder:
     def data(self, conv: ir.Node) -> None:
         data = conv.inputs[0]
         assert data is not None
-        pool = data.producer()
+        pool, found = data.producer(), None
         before = pool.inputs[0] if pool is not None and pool.op_type == "MaxPool" else None
         if pool is not None and before is not None:
-            if before.name not in self._rounded and not _is_dequantised(before):
-                pool.replace_input_with(0, self._pair(before, self._range(data)))
+            if not _is_dequantised(before):
+                found = self._ranges.get(before.name or "") or self._range(data)  # its own, where others read it too
+                pool.replace_input_with(0, self._round(before, found))
             if self._format.unsigned:
                 return
-        conv.replace_input_with(0, self._round(data))
+        conv.replace_input_with(0, self._round(data, found))
 
     def weights(self, conv: ir.Node) -> None:
         weight = conv.inputs[1]
@@ -168,10 +169,10 @@ class _Rounder:
         one, other = self._depth[first.outputs[0].name or ""], self._depth[second.outputs[0].name or ""]
         return one > other or (one == other and (first.name or "") > (second.name or ""))
 
-    def _round(self, value: ir.Value) -> ir.Value:
+    def _round(self, value: ir.Value, found: TensorRange | None = None) -> ir.Value:
         assert value.name is not None
         if value.name not in self._rounded:
-            self._rounded[value.name] = self._pair(value, self._range(value))
+            self._rounded[value.name] = self._pair(value, found or self._range(value))
         return self._rounded[value.name]
 
     def _range(self, value: ir.Value) -> TensorRange:

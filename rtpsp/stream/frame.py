@@ -66,7 +66,7 @@ class Segmented:
     Attributes:
         frame: What the source delivered.
         image: uint8 [height, width, 3] BGR at the source's size; the receiver's own.
-        class_map: Class ids [H, W] at the model's size; the receiver's own.
+        class_map: Class ids [H, W] at the model's size, or at the frame's with ``mask_size`` so; the receiver's own.
         plan: How the two lie over each other.
         stamps: Up to `inferred`.
     """

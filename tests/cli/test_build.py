@@ -40,16 +40,22 @@ def test_frames_in_an_engine_and_its_table_out(rtpsp: Call, here: Path, caplog: 
     ranges, head, accuracy, ran, then = told[1:]
     assert ranges == f"  ranges: mse over 16 frames of data, kept in {here / 'calib' / cache.name}"
     assert head == "  plain head, as asked for" and then.startswith("  next: rtpsp run --camera --engine x.engine")
-    assert accuracy.startswith("  accuracy against FP32: ") and "on 2 frames held out of the calibration" in accuracy
+    assert (
+        accuracy.startswith("  accuracy against FP32: ")
+        and "on 2 frames of data (train), held out of the calibration" in accuracy
+    )
     assert ran.startswith("  openvino, int8, runs in ") and "4/4" in done.err
     assert "calibration set data has 20 frame(s), expected 100 or more" in caplog.text
-    done = rtpsp(*BUILD[:-2], "--head", "split", "--int8", "--calib-cache", cache.name, "--min-agreement", "50")
+    again = ("--int8", "--calib-cache", cache.name, "--min-agreement", "50")
+    done = rtpsp(*BUILD[:-2], "--head", "split", *again)
+    assert done.code == 2 and "no measured accuracy" in done.err, "it was measured with the other head"
+    done = rtpsp(*BUILD[:-2], *again)
     assert done.code == 0 and f"ranges: mse over 16 frames, from {here / 'calib' / cache.name}" in done.out
     assert done.err.count("\n") == 1, "one line, of the steps"
     told_by_inspect = rtpsp("inspect", "x.engine")
     assert "asked for a class agreement of 50.00% or more" in told_by_inspect.out
     assert (
-        "form         split head, class map by the host" in told_by_inspect.out and "│ pyramid/0" in told_by_inspect.out
+        "form         plain head, class map by the host" in told_by_inspect.out and "│ pyramid/0" in told_by_inspect.out
     )
 
 

@@ -16,7 +16,10 @@ TABLE = "TRT-8501-MinMaxCalibration\nlogits: 3d23d70a\nimage: 3c010204\n(Unnamed
 CACHE = CalibrationCache(
     "colours", "ab" * 32, "cd" * 32, 300, "mse", "stretch/area 48x64",
     {"a [red]": TensorRange(-1.0, 3.0, 2.5), "b": TensorRange(0.0, 1.0, 1.0), "c": TensorRange(0.0, 0.0, 0.0)},
-    {"sensitivity": [{"group": "[stem]", "loss": 0.125}, {"group": "head", "loss": None}], "agreement": 0.9951234},
+    {
+        "u8 data": {"sensitivity": [{"group": "[stem]", "loss": 0.125}, {"group": "head", "loss": None}]},
+        "agreement": 0.9951234,
+    },
 )  # fmt: skip
 
 

@@ -123,3 +123,20 @@ def test_a_missing_package_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monke
     assert judge_file(read_engine_file(path)) == Verdict()
     monkeypatch.setattr("rtpsp.engine.installed_version", lambda package: None)
     assert "pip install openvino" in judge_file(read_engine_file(path)).refusals[0]
+
+
+@pytest.mark.parametrize("bits", [8, 7])
+def test_integers_that_saturate_on_another_cpu(bits: int) -> None:
+    int8 = replace(CPU, precision="int8", options={"int8": {"weight_bits": bits}})
+    versions = lambda package: "2026.1.0"  # noqa: E731
+    assert judge(int8, "openvino", versions, adds_rightly=lambda: True) == Verdict()
+    found = judge(int8, "openvino", versions, adds_rightly=lambda: False)
+    assert found.refusals == () and len(found.warnings) == (1 if bits == 8 else 0)
+    assert all("8 bits, whose products saturate on this CPU" in warning for warning in found.warnings)
+
+
+def test_other_engines_do_not_ask_for_the_processor() -> None:
+    def ask() -> bool:
+        raise AssertionError("the processor was asked")
+
+    assert judge(CPU, "openvino", lambda package: "2026.1.0", adds_rightly=ask) == Verdict()

@@ -7,7 +7,7 @@ import torch
 
 from rtpsp.calibration_cache import TensorRange
 from rtpsp.errors import DataError
-from rtpsp.graph.editing import constant
+from rtpsp.graph.editing import constant, infer_shapes
 from rtpsp.graph.groups import groups
 from rtpsp.graph.lint import lint
 from rtpsp.graph.lower import lower
@@ -18,7 +18,7 @@ from rtpsp.labels import CAMVID
 from rtpsp.model.export import to_onnx
 from rtpsp.model.pspnet import ARCHS, build
 from rtpsp.model.synthetic import randomise_statistics
-from rtpsp.spec import ModelSpec
+from rtpsp.spec import SPEC_KEY, ModelSpec
 
 SIGNED, UNSIGNED, SEVEN = IntegerFormat(), IntegerFormat(unsigned=True), IntegerFormat(unsigned=True, weight_bits=7)
 FORMATS = {"signed": SIGNED, "unsigned": UNSIGNED, "seven bits": SEVEN}
@@ -173,3 +173,55 @@ def test_signs_are_told_by_the_graph(network: tuple[ir.Model, ModelSpec, Ranges]
         assert not_negative(values[name]), name
     assert not not_negative(values["head/classifier"]) and not not_negative(plain.graph.inputs[0])
     assert not not_negative(values["backbone/layer1/0/add"])
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+def test_a_tensor_that_a_pool_and_a_convolution_read(model: ir.Model, pool_first: bool, fmt: IntegerFormat) -> None:
+    """One pair, whoever asks for it first."""
+    plain = canonical(model)
+    relu = next(node for node in plain.graph if node.op_type == "Relu")
+    random = np.random.default_rng(5)
+    data = relu.outputs[0]
+    users = list(data.uses())
+    arrays = {name: random.normal(size=(8, 8, 1, 1)).astype(np.float32) for name in ("after.weight", "beside.weight")}
+    weights = [ir.Value(name=name, const_value=ir.tensor(array, name=name)) for name, array in arrays.items()]
+    for weight in weights:
+        plain.graph.register_initializer(weight)
+    pool = ir.node("MaxPool", [data], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, name="pool")
+    pool.outputs[0].name = "maxima"
+    after = ir.node("Conv", [pool.outputs[0], weights[0]], name="after")
+    beside = ir.node("Conv", [data, weights[1]], name="beside")
+    total = ir.node("Add", [after.outputs[0], beside.outputs[0]], name="total")
+    for node in (after, beside, total):
+        node.outputs[0].name = f"{node.name}/out"
+    convs = [pool, after, beside] if pool_first else [beside, pool, after]
+    plain.graph.insert_after(relu, [*convs, total])
+    for use in users:
+        use.node.replace_input_with(use.idx, total.outputs[0])
+    infer_shapes(plain)
+    spec = ModelSpec.from_json(model.metadata_props[SPEC_KEY])
+    ranges = to_ranges(collect(plain, spec, [sample_frames(spec, 1)], 1), "minmax")
+    quantised = quantise(plain, ranges, fmt)
+    made = [node.name for node in quantised.graph if node.op_type == "QuantizeLinear"]
+    assert made.count("relu/quantised") == 1 and ("maxima/quantised" in made) is not fmt.unsigned
+    found = compare(plain, quantised, spec, sample_frames(spec, 1, seed=4), 1)
+    assert found.max_error_relative is not None and found.max_error_relative < 0.2
+
+
+def test_ranges_of_tensors_that_a_split_head_joins() -> None:
+    """What a split head leaves of the concatenation has a range, that of its widest part."""
+    parts = [ir.Value(name=name, shape=ir.Shape((1, 4, 8, 8)), type=ir.TensorType(ir.DataType.FLOAT)) for name in "ab"]
+    joined = ir.node("Concat", parts, {"axis": 1}, name="joined")
+    joined.outputs[0].name, joined.outputs[0].shape = "joined", ir.Shape((1, 8, 8, 8))
+    weight = ir.Value(name="w", const_value=ir.tensor(np.ones((8, 8, 1, 1), np.float32), name="w"))
+    last = ir.Value(name="v", const_value=ir.tensor(np.ones((8, 8, 1, 1), np.float32), name="v"))
+    conv = ir.node("Conv", [joined.outputs[0], weight], name="conv")
+    scores = ir.node("Conv", [conv.outputs[0], last], name="scores")
+    conv.outputs[0].name, scores.outputs[0].name = "conv/out", "scores/out"
+    graph = ir.Graph(
+        parts, [scores.outputs[0]], nodes=[joined, conv, scores], initializers=[weight, last], opset_imports={"": 19}
+    )
+    ranges = {"a": TensorRange(-1.0, 1.0, 1.0), "b": TensorRange(-2.0, 2.54, 2.54)}
+    scale = constant(quantise(ir.Model(graph, ir_version=9), ranges).graph.initializers["joined/scale"])
+    assert scale is not None and float(scale) == pytest.approx(2.54 / 127)
