@@ -20,7 +20,7 @@ from rtpsp import zoo
 from rtpsp.build import BuildOptions, to_header
 from rtpsp.graph.verify import open_session
 from rtpsp.int8 import Int8Options, quantise_model
-from rtpsp.maker import Maker
+from rtpsp.maker import Form, Maker
 from rtpsp.onnx_file import load_model
 from rtpsp.sim.street import Street
 
@@ -30,10 +30,10 @@ maker = Maker(graph, spec, to_header(spec, BuildOptions("int8")), frames, "host"
 found = quantise_model(maker, Int8Options(), "plain", lambda *told: None)
 chosen = maker.integers.weight_bits
 errors = {}
-for bits in (chosen, 8):
+for bits, form in ((chosen, found.form), (8, Form("int8", "plain"))):
     maker.integers = replace(maker.integers, weight_bits=bits)
-    exact = open_session(maker.graph_of(found.form), 1).run(None, {"frames": frames})[0]  # Q/DQ as they stand, in float
-    with maker.engine(found.form) as engine:
+    exact = open_session(maker.graph_of(form), 1).run(None, {"frames": frames})[0]  # Q/DQ as they stand, in float
+    with maker.engine(form) as engine:
         scores = engine.infer(frames).scores
     errors[bits] = float(np.abs(scores - exact).max() / np.abs(exact).max())
 print(json.dumps({"chosen": chosen, "notes": found.notes, "errors": errors}))

@@ -41,6 +41,7 @@ def test_it_gives_the_right_picture_or_one_clear_line(
     monkeypatch.chdir(tmp_path)
     with made(case, tmp_path, colour_engine) as words:
         capfd.readouterr()  # what the makers' libraries had to say
+        caplog.clear()
         with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as exit_:
             main(words)
         printed = capfd.readouterr()

@@ -81,7 +81,7 @@ def test_a_broken_pass_is_refused(model: ir.Model, spec: ModelSpec, monkeypatch:
         weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.001), name=weight.name)
         return graph
 
-    monkeypatch.setattr(room, "fold", broken)
+    monkeypatch.setattr(room, "canonical", broken)
     with pytest.raises(BoundNotMet, match="folding constants changed the model"):
         room.lower(model, spec)
     room.lower(model, spec, verify=False)
