@@ -12,9 +12,8 @@ import pytest
 from rtpsp.calibration_cache import TensorRange
 from rtpsp.graph.editing import add_initializer, set_constant, typed
 from rtpsp.graph.lint import lint
-from rtpsp.graph.lower import lower
+from rtpsp.graph.lower import Head, lower
 from rtpsp.graph.precision import to_half
-from rtpsp.graph.pyramid import split_head
 from rtpsp.graph.quantize import quantise
 from rtpsp.graph.ranges import tensors_of
 from rtpsp.labels import CAMVID
@@ -32,7 +31,7 @@ def quantised(model: ir.Model) -> ir.Model:
     return quantise(model, dict.fromkeys(tensors_of(model), TensorRange(None, None, 5.0)))
 
 
-HEADS: dict[str, Callable[[ir.Model], ir.Model]] = {"plain": lambda model: model, "split": split_head}
+HEADS: tuple[Head, ...] = ("plain", "split")
 PRECISIONS: dict[str, Callable[[ir.Model], ir.Model]] = {
     "fp32": lambda model: model,
     "fp16": to_half,
@@ -42,7 +41,7 @@ PRECISIONS: dict[str, Callable[[ir.Model], ir.Model]] = {
 
 
 @pytest.fixture(scope="module", params=["pspnet18", "pspnet50"])
-def lowered(request: pytest.FixtureRequest) -> ir.Model:
+def lowered(request: pytest.FixtureRequest) -> dict[str, ir.Model]:
     """A network of random weights at full width, with the confidence: the longest tail there is."""
     from rtpsp.model.export import to_onnx
     from rtpsp.model.pspnet import build
@@ -51,15 +50,16 @@ def lowered(request: pytest.FixtureRequest) -> ir.Model:
     network = build(request.param, len(CAMVID))
     randomise_statistics(network)
     spec = ModelSpec(request.param, request.param, 96, 128, CAMVID)
-    return lower(to_onnx(network, spec), spec, confidence=True, verify=False)
+    graph = to_onnx(network, spec)
+    return {head: lower(graph, spec, head=head, confidence=True, verify=False) for head in HEADS}
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_builder_takes_every_precision(lowered: ir.Model, precision: str, head: str) -> None:
+def test_the_builder_takes_every_precision(lowered: dict[str, ir.Model], precision: str, head: str) -> None:
     from tests.graph.rtx import build
 
-    model = PRECISIONS[precision](HEADS[head](lowered))
+    model = PRECISIONS[precision](lowered[head])
     assert lint(model) == []
     built = build(model)
     assert built.inputs == {"frames": "UINT8"}
