@@ -45,7 +45,7 @@ class BuildOptions:
 
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``. On a CPU FP16 is bf16 or f16, whichever the CPU has units for. None
-            takes the fastest on this machine that needs no data.
+            takes INT8 for a model that brings its ranges, else the faster of FP32 and FP16 on this machine.
         backend: Name in `rtpsp.engine.BACKENDS`.
         confidence: Give the winning class's softmax probability too; it costs a softmax over every pixel.
         threads: CPU threads for the comparison; 0 leaves it to the backend.
@@ -153,7 +153,7 @@ def build_engine(
 
 
 def _precision(maker: Maker, options: BuildOptions) -> tuple[Precision, str]:
-    """What was asked for, or the fastest that needs no data, and why in words."""
+    """What was asked for, or what is fast without any data, and why in words."""
     if options.precision is not None:
         return options.precision, ""
     from rtpsp.calibrate import cached

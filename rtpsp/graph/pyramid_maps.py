@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from rtpsp.errors import MissingError
+from rtpsp.errors import ModelError
 from rtpsp.graph.editing import constant, static_shape
-from rtpsp.onnx_file import model_bytes
-from rtpsp.runtimes import import_onnxruntime
+from rtpsp.graph.verify import open_session
 
 FloatArray = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -167,17 +166,9 @@ def _follows_from_shape(node: ir.Node, position: int) -> npt.NDArray[np.int64] |
 
 def _open(model: ir.Model) -> Any:
     try:
-        onnxruntime = import_onnxruntime()
-    except ImportError as error:
-        raise MissingError("splitting a head needs onnxruntime: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a class of its own for each status code
-        raise Unsuitable(f"ONNX Runtime refuses a part of the graph ({error})") from error
+        return open_session(model, threads=1)
+    except ModelError as error:
+        raise Unsuitable(str(error)) from error
 
 
 def _impulses(respond: Respond, small: tuple[int, ...]) -> FloatArray:
