@@ -99,7 +99,7 @@ class Engine(ABC):
     """
 
     ran: str = ""
-    """Number format of the convolutions as they really run (``f32``, ``bf16``, ``f16``), once the engine is open."""
+    """Number format of the convolutions as they really run (``f32``, ``bf16``, ``f16``, ``u8``), once it is open."""
     cells: tuple[int, int] | None = None
     """(h, w) of the scores of an engine that `gives_scores`, once it is open."""
 
