@@ -6,6 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# TensorRT's bindings, without its libraries, which are not on PyPI: tests/bindings/ asks them for each name that we use.
+BINDINGS := 10.16.1.11 11.4.0.106
+
 .PHONY: demo test lint types clean
 
 demo: $(VENV)/.base
@@ -29,6 +32,9 @@ $(VENV)/.base: setup.py pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.base
 	$(PIP) -e '.[train,test]'
+	for version in $(BINDINGS); do \
+	    $(PIP) --no-deps --upgrade --target $(VENV)/tensorrt-$$version tensorrt_cu13_bindings==$$version || exit 1; \
+	done
 	touch $@
 
 clean:

@@ -9,15 +9,38 @@ TRAIN = [
     "onnxscript>=0.7",  # torch.onnx.export needs it
 ]
 
-# NVIDIA's builder for RTX cards, which builds without a GPU. The metapackages tensorrt-rtx and tensorrt-rtx-cu13 are
-# source archives that only pull in these two.
-TENSORRT_RTX = [
+# NVIDIA's bindings of the CUDA driver and of its compiler of kernels, and that compiler, which needs no GPU. The plain
+# names are of CUDA 13; for a driver of CUDA 12 there is the extra tensorrt-cu12.
+CUDA = [
+    "cuda-bindings>=12.8",  # of CUDA graphs too, which PyCUDA has not
+    "nvidia-cuda-nvrtc>=13",
+]
+
+# PyPI holds a source archive of some lines, which takes the libraries from NVIDIA's own index. 10.12 deprecated all but
+# strongly typed networks, which ours are; 11 is for CUDA 13 only.
+TENSORRT = ["tensorrt>=10.12", *CUDA]
+
+TENSORRT_CU12 = ["tensorrt-cu12>=10.12", "cuda-bindings>=12.8,<13", "nvidia-cuda-nvrtc-cu12>=12.8"]
+
+# NVIDIA's builder and runtime for RTX cards, which builds without a GPU. The metapackages tensorrt-rtx and
+# tensorrt-rtx-cu13 are source archives that only pull in these two.
+RTX_WHEELS = [
     f"{name}>=1.7 ; sys_platform == 'linux' and platform_machine == 'x86_64'"
     for name in ("tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu13_bindings")
 ]
+TENSORRT_RTX = [*RTX_WHEELS, *CUDA]
+
+# The same module as onnxruntime, with the CUDA provider in it; its extras bring the libraries that the provider loads.
+# To be installed over onnxruntime, not with it: of the two the later one's files count.
+ONNXRUNTIME_GPU = ["onnxruntime-gpu[cuda,cudnn]>=1.23"]
+
+# The first choice of bindings where it is there. A source archive: pip compiles it against CUDA's headers. The release
+# is the first that knows the new cuCtxCreate of CUDA 13.
+PYCUDA = ["pycuda>=2025.1.2"]
 
 TEST = [
-    *TENSORRT_RTX,  # its parser and builder judge every graph that we make
+    *RTX_WHEELS,  # its parser and builder judge every graph that we make
+    *CUDA,  # against a double of the driver; NVRTC compiles every kernel for every generation of GPUs
     "hypothesis>=6.130",
     "mypy>=2.1",
     "pytest>=9.0",
@@ -37,6 +60,7 @@ setup(
     packages=find_packages(include=["rtpsp", "rtpsp.*"]),
     package_data={
         "rtpsp": ["py.typed"],
+        "rtpsp.engine": ["kernels/*.cu"],
         "rtpsp.label_sets": ["*.txt"],
         "rtpsp.zoo": ["*.json", "*.md", "*.onnx", "*.txt"],
     },
@@ -63,7 +87,15 @@ setup(
         "tomli>=2 ; python_version < '3.11'",
         "tomli-w>=1.0",  # --dump-config; the writer beside the standard library's reader
     ],
-    extras_require={"train": TRAIN, "tensorrt-rtx": TENSORRT_RTX, "test": TEST},
+    extras_require={
+        "train": TRAIN,
+        "tensorrt": TENSORRT,
+        "tensorrt-cu12": TENSORRT_CU12,
+        "tensorrt-rtx": TENSORRT_RTX,
+        "onnxruntime-gpu": ONNXRUNTIME_GPU,
+        "pycuda": PYCUDA,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["rtpsp = rtpsp.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
