@@ -97,7 +97,7 @@ class FitPlan:
         if seen.shape == target.shape:
             target[:] = seen
         else:
-            cv2.resize(seen, size, dst=target, interpolation=self._interpolation())
+            cv2.resize(seen, size, dst=target, interpolation=cv2.INTER_AREA if self.averages else cv2.INTER_LINEAR)
         return out
 
     def to_source(self, class_map: ClassMap) -> ClassMap:
@@ -164,12 +164,14 @@ class FitPlan:
         whole[box.slices] = class_map
         return whole
 
-    def _interpolation(self) -> int:
-        import cv2
+    @property
+    def averages(self) -> bool:
+        """Whether a frame comes to the model's size by averages of areas; by linear interpolation otherwise.
 
+        OpenCV's INTER_AREA is an average only when it shrinks; where a side grows it falls back to blocks.
+        """
         shrinks = self.source_box.height >= self.model_box.height and self.source_box.width >= self.model_box.width
-        # OpenCV's INTER_AREA is an average only when it shrinks; where a side grows it falls back to blocks.
-        return int(cv2.INTER_AREA if self.spec.resize == "area" and shrinks else cv2.INTER_LINEAR)
+        return self.spec.resize == "area" and shrinks
 
 
 def nearest(ids: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -31,9 +31,9 @@ MAY_IMPORT = {
 """What a room may import beside itself and the modules below all rooms; modules above them may import any room."""
 
 LOW = {
-    "arrays", "calibration_cache", "calibration_table", "class_mapper", "errors", "files", "fit", "header",
-    "label_sets", "labels", "machine", "onnx_file", "places", "pooling", "recognise", "runtimes", "spec", "timing",
-    "upsampling",
+    "arrays", "calibration_cache", "calibration_table", "class_mapper", "device_reference", "drawing", "errors",
+    "files", "fit", "header", "label_sets", "labels", "machine", "onnx_file", "places", "pooling", "recognise",
+    "runtimes", "spec", "timing", "upsampling",
 }  # fmt: skip
 
 
