@@ -2,93 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.class_mapper import ClassMapper
-from rtpsp.errors import EngineFileError, InputError, UsageError
-from rtpsp.fit import MaskSize
-from rtpsp.header import CLASS_MAP, CONFIDENCE, FRAMES, SCORES, EngineHeader
+from rtpsp.engine.exchange import Answer as Answer
+from rtpsp.engine.exchange import EngineOptions as EngineOptions
+from rtpsp.engine.exchange import Result as Result
+from rtpsp.engine.exchange import Ticket as Ticket
+from rtpsp.engine.payload import check_payload
+from rtpsp.errors import InputError, UsageError
+from rtpsp.fit import FitPlan, MaskSize
+from rtpsp.header import CONFIDENCE, EngineHeader
 from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
 from rtpsp.upsampling import Grid, confidence_map
 
+if TYPE_CHECKING:
+    from rtpsp.drawing import Drawing
+
+_log = logging.getLogger(__name__)
+
 _SIZES_KEPT = 8  # geometries of class maps; a live run has one, a folder of photographs has many
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How an engine may use the machine.
-
-    Attributes:
-        threads: CPU threads; 0 leaves the number to the backend.
-        depth: Batches in flight: 1 for the freshest picture, 2 for throughput.
-    """
-
-    threads: int = 0
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        if self.threads < 0 or self.depth < 1:
-            raise UsageError(f"threads {self.threads} and depth {self.depth}: expected at least 0 and 1")
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A batch on its way; `Engine.collect` takes it. `work` belongs to the backend."""
-
-    work: Any
-    out: ClassMap | None
-    submitted: float
-    grid: Grid | None = None
-
-
-class Answer(NamedTuple):
-    """What a backend gives for one batch, either `scores` or the rest; the arrays may be its own.
-
-    Attributes:
-        class_map: [N, H, W] class ids.
-        confidence: uint8 [N, H, W], of an engine that `gives_confidence`; None of any other.
-        scores: float32 [N, classes, h, w], of an engine that `gives_scores`: the base class makes the rest of them.
-    """
-
-    class_map: ClassMap | None = None
-    confidence: Image | None = None
-    scores: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer to one batch.
-
-    Attributes:
-        class_map: [N, H, W] class ids; the caller's `out`, or a new array that the caller owns. H and W are those of
-            the model, or of the grid that was submitted.
-        picture: uint8 [N, H, W, 3] BGR, from engines that draw; None from all others.
-        submitted: When the batch went in, seconds of `rtpsp.timing.now`.
-        collected: When the answer was there, seconds of the same clock.
-        confidence: uint8 [N, H, W], the softmax probability of each pixel's class in steps of 1/255, from engines built
-            with it; always a new array that the caller owns. None from all others.
-        scores: float32 [N, classes, h, w] as the network gives them, cells of some 8x8 pixels, from engines that
-            `gives_scores`; a new array that the caller owns. None from all others.
-    """
-
-    class_map: ClassMap
-    picture: Image | None
-    submitted: float
-    collected: float
-    confidence: Image | None = None
-    scores: NDArray[np.float32] | None = None
 
 
 class Engine(ABC):
@@ -102,6 +46,10 @@ class Engine(ABC):
     """Number format of the convolutions as they really run (``f32``, ``bf16``, ``f16``, ``u8``), once it is open."""
     cells: tuple[int, int] | None = None
     """(h, w) of the scores of an engine that `gives_scores`, once it is open."""
+    device_io: bool = False
+    """Whether it takes whole frames, by `submit_frame`, once it is open."""
+    _can_device_io: bool = False
+    """Whether the backend has a `_start_frame`; it may still find in `_open` that it has not what that needs."""
 
     def __init__(self, header: EngineHeader, options: EngineOptions | None = None) -> None:
         self.header = header
@@ -136,9 +84,10 @@ class Engine(ABC):
             raise UsageError("engine is already open: enter it once, or load it twice for two threads")
         self._thread = threading.get_ident()
         try:
+            self.device_io = self._wants_device_io()
             self.ran = self._open()
         except BaseException:
-            self._thread = None
+            self._thread, self.device_io = None, False
             raise
         return self
 
@@ -146,10 +95,25 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._check_thread()
-        self._close()
-        self._mapper.cache_clear()
-        self._thread = None
-        self._in_flight = 0
+        try:
+            self._close()
+        finally:
+            self._mapper.cache_clear()
+            self._thread, self._in_flight, self.device_io = None, 0, False
+
+    def frame_buffer(self) -> Image:
+        """Memory for one batch from which a submit costs the least: a GPU reads it without a copy (page-locked).
+
+        Ask for as many as are in flight, once, and write every batch into one of them; any other array does, too.
+
+        Returns:
+            uint8 [N, H, W, 3], zeros, as `submit` takes it; valid while the engine is open.
+
+        Raises:
+            UsageError: Not open, or open in another thread.
+        """
+        self._check_thread()
+        return self._frame_buffer((self.batch, *self.spec.size, 3))
 
     def submit(self, frames: Image, out: ClassMap | None = None, grid: Grid | None = None) -> Ticket:
         """Start one batch.
@@ -170,12 +134,45 @@ class Engine(ABC):
         if grid is not None:
             check_mask_size("frame", self)
         self._check_arrays(frames, out, grid)
-        if self._in_flight >= self.depth:
-            raise UsageError(f"{self._in_flight} batches are in flight and depth is {self.depth}: collect one first")
+        self._check_depth()
         submitted = now()
         work = self._start(frames)
         self._in_flight += 1
         return Ticket(work, out, submitted, grid)
+
+    def submit_frame(self, image: Image, plan: FitPlan, drawing: Drawing | None = None) -> Ticket:
+        """Start on one frame of any size, which the device itself brings to the model's; see `device_io`.
+
+        The result's class map is that of the whole frame, int [1, height, width]: the definition is
+        `rtpsp.upsampling.reference_class_map` of `FitPlan.grid`, with `rtpsp.fit.no_class` where the model saw nothing.
+
+        Args:
+            image: uint8 [height, width, 3] BGR of the plan's `source_size`, C-contiguous. It is not needed any more
+                when this returns.
+            plan: How the frame meets this engine's model.
+            drawing: Gives the result a `picture` of the frame's size; None gives it none.
+
+        Raises:
+            InputError: Another shape or type, or a plan for another model.
+            UsageError: Not open, open in another thread, `depth` batches are in flight already, or an engine without
+                `device_io`.
+        """
+        self._check_thread()
+        if not self.device_io:
+            raise UsageError("this engine has no device_io: bring the frame to the model's size and submit that")
+        if image.shape != (*plan.source_size, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
+            order = "" if image.flags.c_contiguous else ", not contiguous"
+            expected = [*plan.source_size, 3]
+            raise InputError(
+                f"frame is {image.dtype} {list(image.shape)}{order}, expected contiguous uint8 {expected} (BGR)"
+            )
+        if plan.spec is not self.spec and plan.spec != self.spec:
+            raise InputError(f"the plan is one for {plan.spec.name}, expected one for the engine's {self.spec.name}")
+        self._check_depth()
+        submitted = now()
+        work = self._start_frame(image, plan, drawing)
+        self._in_flight += 1
+        return Ticket(work, None, submitted)
 
     def collect(self, ticket: Ticket) -> Result:
         """Wait for a batch; tickets are collected in the order they were given.
@@ -191,8 +188,8 @@ class Engine(ABC):
         assert answer.class_map is not None
         class_map = np.empty_like(answer.class_map) if ticket.out is None else ticket.out
         class_map[...] = answer.class_map
-        confidence = None if answer.confidence is None else answer.confidence.copy()
-        return Result(class_map, None, ticket.submitted, now(), confidence)
+        confidence, picture = (None if given is None else given.copy() for given in (answer.confidence, answer.picture))
+        return Result(class_map, picture, ticket.submitted, now(), confidence)
 
     def infer(self, frames: Image, out: ClassMap | None = None, grid: Grid | None = None) -> Result:
         """`submit` and `collect` in one; see there for shapes and errors."""
@@ -216,6 +213,28 @@ class Engine(ABC):
         if self._thread != threading.get_ident():
             raise UsageError("engine is open in another thread: enter it in the thread that uses it")
 
+    def _check_depth(self) -> None:
+        if self._in_flight >= self.depth:
+            raise UsageError(f"{self._in_flight} batches are in flight and depth is {self.depth}: collect one first")
+
+    def _wants_device_io(self) -> bool:
+        if self.options.device_io == "off":
+            return False
+        reason = ""
+        if not self._can_device_io:
+            reason = f"backend {self.header.backend} has none: take an engine of TensorRT's"
+        elif not self.gives_scores:
+            reason = "the engine gives class maps of its own size alone: build it with 'rtpsp build-engine --tail host'"
+        elif self.gives_confidence:
+            reason = "the engine gives a confidence: build it without --confidence"
+        elif self.batch != 1:
+            reason = f"the engine takes {self.batch} frames at a time: build it without --batch"
+        if reason and self.options.device_io == "on":
+            raise UsageError(f"device_io is on, and {reason}; or leave it at auto")
+        if reason and self._can_device_io:
+            _log.info("no device_io: %s", reason)
+        return not reason
+
     def _check_arrays(self, frames: Image, out: ClassMap | None, grid: Grid | None) -> None:
         shape = (self.batch, *self.spec.size, 3)
         if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
@@ -230,30 +249,8 @@ class Engine(ABC):
             raise InputError(f"out is {out.dtype} {list(out.shape)}, expected {self.spec.class_dtype} {list(wanted)}")
 
     def _check_payload(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
-        """For a backend while it opens: a payload takes and gives what its header promises, and nothing else.
-
-        Args:
-            inputs: Type and shape by name, such as ``uint8 [1, 360, 480, 3]`` of ``frames``.
-            outputs: The same, such as ``uint8 [1, 360, 480]`` of ``class_map``, or ``float32 [1, 11, 45, 60]`` of
-                ``scores``.
-
-        Raises:
-            EngineFileError: It does not.
-        """
-        pixels = [self.batch, *self.spec.size]
-        takes, gives = {FRAMES: f"uint8 {[*pixels, 3]}"}, {CLASS_MAP: f"{self.spec.class_dtype} {pixels}"}
-        if self.gives_scores:
-            start = f"float32 [{self.batch}, {len(self.spec.labels)}, "
-            told = re.fullmatch(re.escape(start) + r"(\d+), (\d+)\]", outputs.get(SCORES, ""))
-            gives = {SCORES: told.string if told else f"{start}h, w]"}
-            self.cells = (int(told[1]), int(told[2])) if told else None
-        elif self.gives_confidence:
-            gives[CONFIDENCE] = f"uint8 {pixels}"
-        for verb, found, expected in (("takes", inputs, takes), ("gives", outputs, gives)):
-            if dict(found) != expected:
-                raise EngineFileError(
-                    f"engine {verb} {_listed(found)}, its header promises {_listed(expected)}: build the engine again"
-                )
+        """For a backend while it opens: `rtpsp.engine.payload.check_payload`, and the `cells` that it tells."""
+        self.cells = check_payload(self.header, inputs, outputs)
 
     @abstractmethod
     def _open(self) -> str:
@@ -271,6 +268,13 @@ class Engine(ABC):
     def _finish(self, work: Any) -> Answer:
         """Wait for it. The arrays may be the backend's own: they are copied before the next batch starts."""
 
+    def _start_frame(self, image: Image, plan: FitPlan, drawing: Drawing | None) -> Any:
+        """As `_start` for a checked frame, by a backend that `_can_device_io`."""
+        raise NotImplementedError
+
+    def _frame_buffer(self, shape: tuple[int, ...]) -> Image:
+        return np.zeros(shape, np.uint8)
+
 
 def check_mask_size(value: MaskSize, engine: Engine | None = None) -> None:
     """A class map is of the model's size or the frame's, and the latter needs an engine that gives scores.
@@ -285,7 +289,3 @@ def check_mask_size(value: MaskSize, engine: Engine | None = None) -> None:
             f"engine of {engine.spec.name} gives class maps of its own size alone, --mask-size frame needs its scores: "
             f"build it with 'rtpsp build-engine MODEL --tail host'"
         )
-
-
-def _listed(tensors: Mapping[str, str]) -> str:
-    return " and ".join(f"{name} {tensors[name]}" for name in sorted(tensors)) or "nothing"
