@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rtpsp.engine import BACKENDS, judge_file
-from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file, rebuild
+from rtpsp.engine import BACKENDS, build_again, judge_file
+from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file
 from rtpsp.errors import EngineFileError, InputError, ModelError
 from rtpsp.recognise import HEAD_BYTES, kind_of, near
 from rtpsp.spec import SPEC_KEY, ModelSpec
@@ -106,7 +106,8 @@ def _inspect_engine(file: EngineFile) -> Inspection:
     except EngineFileError:
         damage = ("its payload is damaged: the sha256 is not the header's",)
     target = header.target
-    plan = target.needs_gpu
+    backend = BACKENDS.get(header.backend)
+    plan = target.needs_gpu or (backend is not None and backend.plan)
     warnings = list(verdict.warnings)
     if plan:
         warnings.append(
@@ -136,8 +137,7 @@ def _inspect_engine(file: EngineFile) -> Inspection:
         },
         "payload": {"kind": "plan" if plan else "ONNX", "bytes": file.length, "sha256": file.sha256},
     }
-    again = rebuild(header, file.path, for_this_machine=header.backend not in BACKENDS)
-    advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}" if serves else again
+    advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}" if serves else build_again(file)
     return Inspection(file.path, "engine", facts, header.spec, serves, (*why_not, *damage), tuple(warnings), advice)
 
 

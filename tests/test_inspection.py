@@ -11,10 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from rtpsp.cli.inspect import command
+from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import read_engine_file, write_engine_file
-from rtpsp.errors import EngineFileError, InputError, ModelError
-from rtpsp.header import Target
+from rtpsp.engine.tensorrt_layers import Layer
+from rtpsp.errors import EngineFileError, InputError, ModelError, UsageError
+from rtpsp.header import EngineHeader, Target
 from rtpsp.inspection import inspect
+from rtpsp.layers import extract, layers
+from rtpsp.machine import Gpu
 
 
 def test_an_engine_that_runs_here(colour_engine: Path) -> None:
@@ -154,3 +158,79 @@ def test_what_anybody_may_have_written_into_a_header(colour_engine: Path, tmp_pa
     printed = CliRunner().invoke(command, [str(path)])
     assert printed.exit_code == 0 and "│" not in printed.stdout and "accuracy" not in printed.stdout
     assert "\x1b" not in printed.stdout and "sha256 cdcdcdcdcdcdcdcd" in printed.stdout
+
+
+def test_the_payload_alone(colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = tmp_path / "new" / "bare.onnx"
+    told = CliRunner().invoke(command, [str(colour_engine), "--extract", str(bare)])
+    assert told.exit_code == 0 and f"{bare}: an ONNX graph, 0." in told.stdout
+    assert bare.read_bytes() == read_engine_file(colour_engine).payload()
+    onnx.checker.check_model(onnx.load(bare))
+    plan = plan_engine(tmp_path / "plan.engine", colour_engine)
+    report = CliRunner().invoke(command, [str(plan), "--extract", str(tmp_path / "x.plan"), "--json", "-"])
+    assert json.loads(report.stdout)["payload"]["kind"] == "plan", "nothing but JSON on standard output"
+    assert (tmp_path / "x.plan").read_bytes() == b"plan", "although it does not run here"
+
+
+def plan_engine(path: Path, colour_engine: Path) -> Path:
+    header = read_engine_file(colour_engine).header
+    target = Target("x86_64", "NVIDIA H200", ("9.0",))
+    versions = {"tensorrt": "11.4.0"}
+    write_engine_file(path, replace(header, backend="tensorrt", versions=versions, target=target), b"plan")
+    return path
+
+
+def test_what_cannot_be_extracted(colour_engine: Path, colour_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not an engine, and only engines have a payload"):
+        extract(colour_model, tmp_path / "x")
+    data = bytearray(colour_engine.read_bytes())
+    data[-1] ^= 1
+    damaged = tmp_path / "damaged.engine"
+    damaged.write_bytes(data)
+    with pytest.raises(EngineFileError, match="payload is damaged"):
+        extract(damaged, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    told = CliRunner().invoke(command, [str(damaged), "--extract", str(damaged)])
+    assert isinstance(told.exception, UsageError) and damaged.read_bytes() == data
+
+
+def test_the_layers_of_a_graph(colour_engine: Path, colour_model: Path) -> None:
+    found = layers(colour_engine)
+    assert len(found) > 1 and found[0].inputs == ("u8",), "the frames"
+    conv = next(layer for layer in found if layer.kind == "Conv")
+    assert conv.weights in ("f32", "i8") or conv.inputs[1:], "or they come from a DequantizeLinear"
+    assert all(layer.outputs and "?" not in layer.outputs for layer in found)
+    assert layers(colour_model)[0].shapes == ((1, 11, 48, 64),)
+    told = CliRunner().invoke(command, [str(colour_engine), "--layers"])
+    assert told.exit_code == 0 and f"{len(found)} layers" in told.stdout and "loading" not in told.stderr
+    report = json.loads(CliRunner().invoke(command, [str(colour_model), "--layers", "--json", "-"]).stdout)
+    assert report["layers"][0]["kind"] == "Conv" and "layers" not in inspect(colour_model).to_dict()
+
+
+def test_the_layers_of_a_plan_are_told_by_its_runtime_alone(
+    colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def read_layers(header: EngineHeader, payload: bytes) -> list[Layer]:
+        asked.append(payload)
+        return [Layer("conv1 + [relu]\x1b", "CaskConvolution", ("f16",), ("f16",), ((1, 64, 24, 32),), "f16", "sm90")]
+
+    monkeypatch.setattr("rtpsp.engine.tensorrt_backend.read_layers", read_layers)
+    monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: ())
+    path = plan_engine(tmp_path / "plan.engine", colour_engine)
+    with pytest.raises(
+        EngineFileError, match=r"told by TensorRT alone, and it was built for NVIDIA H200.*'rtpsp build-"
+    ):
+        layers(path)
+    assert not asked, "what does not fit is not loaded"
+    gpu = Gpu("NVIDIA H200", "9.0", "580.65.06", 139 << 30, "13.0")
+    monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: (gpu,))
+    monkeypatch.setattr("rtpsp.engine.installed_version", lambda package: "11.4.0")
+    monkeypatch.setattr("rtpsp.layers.judge_file", lambda file: Verdict())
+    told = CliRunner().invoke(command, [str(path)])
+    assert told.exit_code == 0 and not asked, "without the option nothing is loaded"
+    told = CliRunner().invoke(command, [str(path), "--layers"])
+    assert told.exit_code == 0 and asked == [b"plan"]
+    assert "a plan can run code" in told.stderr
+    assert "conv1 + [relu]?" in told.stdout and "1x64x24x32" in told.stdout

@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_model_its_card_and_its_licence(wheel: zipfile.ZipFi
     names = set(wheel.namelist())
     for name in ("pspnet18-camvid.onnx", "pspnet18-camvid.md", "LICENSE-WEIGHTS.txt"):
         assert f"rtpsp/zoo/{name}" in names
-    assert "rtpsp/py.typed" in names
+    assert {"rtpsp/py.typed", "rtpsp/engine/kernels/class_map.cu", "rtpsp/engine/kernels/resize.cu"} <= names
     outside = {name.split("/")[0] for name in names} - {"rtpsp"}
     assert all(name.endswith(".dist-info") for name in outside), outside
 
@@ -102,7 +102,8 @@ def test_the_metadata_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert not any(line.startswith(("torch", "tensorrt")) for line in base)
     nvidia = [line for line in base if line.startswith(("nvidia", "cuda"))]
     assert len(nvidia) == 1 and nvidia[0].startswith("nvidia-ml-py"), "50 kB of Python that asks the driver, no CUDA"
-    assert set(told.get_all("Provides-Extra") or []) == {"train", "tensorrt-rtx", "test"}
+    gpu = {"tensorrt", "tensorrt-cu12", "tensorrt-rtx", "onnxruntime-gpu", "pycuda"}
+    assert set(told.get_all("Provides-Extra") or []) == {"train", "test", *gpu}
     entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "rtpsp = rtpsp.cli:main" in wheel.read(entry).decode()
 

@@ -2,36 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtpsp.cli.console import stdout
+from rtpsp.cli.console import stderr, stdout
 from rtpsp.cli.outputs import STDOUT, check_outputs, json_option, write_json
+from rtpsp.stream.names import expanded
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rtpsp.engine.tensorrt_layers import Layer
     from rtpsp.inspection import Inspection
     from rtpsp.spec import ModelSpec
 
 
 @click.command("inspect")
 @click.argument("file", type=click.Path(readable=False, path_type=Path))
+@click.option(
+    "--extract",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write an engine's bare payload to this file: a plan, for trtexec or Triton, or the lowered ONNX graph.",
+)
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="List the layers. Those of a TensorRT engine are told by TensorRT, which loads the plan for it: use it only "
+    "on engines whose maker you trust.",
+)
 @json_option
-def command(file: Path, json_path: Path | None) -> None:
+def command(file: Path, json_path: Path | None, extract: Path | None, layers: bool) -> None:
     """Tell what FILE is, an engine or an ONNX model: its spec, what it was built for, and whether it runs here.
 
-    Nothing of the file is run, so that one from elsewhere can be looked at safely. A file that does not serve here is
-    still told about; only one that cannot be read ends with 3.
+    Nothing of the file is run, so that one from elsewhere can be looked at safely; --layers makes an exception of
+    TensorRT's engines. A file that does not serve here is still told about; only one that cannot be read ends with 3.
     """
     from rtpsp.inspection import inspect
 
-    check_outputs({"--json": json_path}, {"the file": file})
+    check_outputs({"--json": json_path, "--extract": extract}, {"the file": file})
     found = inspect(file)
+    told = found.to_dict()
+    if extract:
+        from rtpsp.layers import extract as write_payload
+
+        write_payload(file, Path(expanded(extract)))
+    rows = _layers(found) if layers else None
+    if rows is not None:
+        told["layers"] = [asdict(row) for row in rows]
     if json_path:
-        write_json(json_path, found.to_dict())
-    if json_path != STDOUT:
-        _print(found)
+        write_json(json_path, told)
+    if json_path == STDOUT:
+        return
+    _print(found)
+    if rows is not None:
+        stdout.print(_layers_table(rows))
+    if extract:
+        payload = found.facts["payload"]
+        what = "a plan" if payload["kind"] == "plan" else "an ONNX graph"
+        stdout.print(f"{extract}: {what}, {payload['bytes'] / 1e6:.1f} MB", markup=False, soft_wrap=True)
+
+
+def _layers(found: Inspection) -> tuple[Layer, ...]:
+    from rtpsp.layers import layers
+
+    if found.kind == "engine" and found.facts["payload"]["kind"] == "plan":
+        stderr.print("loading the plan to list its layers: a plan can run code of its maker's", markup=False)
+    return layers(found.path)
+
+
+def _layers_table(rows: Sequence[Layer]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, title=f"{len(rows)} layers", title_justify="left")
+    for column in ("layer", "kind", "takes", "weights", "gives", "shape"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        shapes = ", ".join("x".join(map(str, shape)) for shape in row.shapes)
+        cells = (row.name, row.kind, " ".join(row.inputs), row.weights, " ".join(row.outputs), shapes)
+        table.add_row(*(Text("".join(letter if letter.isprintable() else "?" for letter in cell)) for cell in cells))
+    return table
 
 
 def _print(found: Inspection) -> None:

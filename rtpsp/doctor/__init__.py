@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rtpsp.doctor import hardware, media, software
+from rtpsp.doctor import gpu, hardware, media, software
 from rtpsp.doctor.check import Check, Context
 from rtpsp.doctor.child import ask
 from rtpsp.doctor.finding import Diagnosis as Diagnosis
@@ -22,7 +22,7 @@ CHECKS = (
     Check("rtpsp", "PyTorch", software.torch),
     Check("processor", "cores", hardware.processor),
     Check("processor", "memory", hardware.memory),
-    Check("GPU", hardware.NVIDIA_GPU, hardware.gpu),
+    Check("GPU", gpu.NVIDIA_GPU, gpu.look),
     Check("video", "recording", media.video, essential=True),
     Check("window and cameras", "OpenCV", media.opencv, essential=True),
     Check("window and cameras", media.WINDOW, media.window),
@@ -59,10 +59,12 @@ def _verdict(findings: Sequence[Finding]) -> str:
     if broken:
         return f"rtpsp cannot do its work on this machine yet. First mend: {', '.join(broken)}."
     half = next((finding.details.get("half") for finding in findings if finding.name == software.OPENVINO), None)
-    text = f"This machine can run the shipped model on its CPU in {half or 'FP32'}, and read and record video."
+    by = next((finding.details.get("backend") for finding in findings if finding.name == gpu.CHOICE), None)
+    where = f"on its GPU by {by}, on its CPU in" if by else "on its CPU in"
+    text = f"This machine can run the shipped model {where} {half or 'FP32'}, and read and record video."
     lacks = [
         word
-        for word, name in (("GPU", hardware.NVIDIA_GPU), ("camera", media.CAMERA), ("window", media.WINDOW))
+        for word, name in (("GPU", gpu.NVIDIA_GPU), ("camera", media.CAMERA), ("window", media.WINDOW))
         if all(finding.state != "ok" for finding in findings if finding.name == name)
     ]
     if lacks:

@@ -1,24 +1,20 @@
-"""Checks of the processor, the memory, the GPU and the disk."""
+"""Checks of the processor, the memory and the disk."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rtpsp import machine
 from rtpsp.doctor.check import Context
 from rtpsp.doctor.finding import Finding
-from rtpsp.errors import MissingError
 
 GIB = 1 << 30
-NVIDIA_GPU = "NVIDIA GPU"
 LOW_MEMORY = GIB
 """Bytes; a first run of the shipped model, which builds its engine, takes three quarters of it."""
 LOW_DISK = {"engines": GIB // 2, "current folder": GIB}
@@ -47,34 +43,6 @@ _ARM = (
     _Units("i8mm", frozenset({"i8mm"}), "INT8"),
     _Units("bf16", frozenset({"bf16"}), "FP16"),
     _Units("f16", frozenset({"asimdhp"}), "FP16"),
-)
-
-
-class _GpuPackage(NamedTuple):
-    title: str
-    modules: tuple[str, ...]
-    packages: tuple[str, ...]
-    use: str
-    load: bool = False
-
-
-_GPU_PACKAGES = (
-    _GpuPackage(
-        "TensorRT",
-        ("tensorrt",),
-        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-        "NVIDIA's compiler of engines, for every GPU",
-        load=True,
-    ),
-    _GpuPackage(
-        "TensorRT for RTX",
-        ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-        ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
-        "the same for GeForce RTX and RTX workstation GPUs",
-        load=True,
-    ),
-    _GpuPackage("CUDA Python", ("cuda",), ("cuda-python", "cuda-bindings"), "NVIDIA's bindings of CUDA"),
-    _GpuPackage("PyCUDA", ("pycuda",), ("pycuda",), "older bindings of CUDA"),
 )
 
 
@@ -123,53 +91,6 @@ def memory(context: Context) -> Iterator[Finding]:
     low = memory.available < LOW_MEMORY
     fix = f"close other programs: a run needs {LOW_MEMORY / GIB:.0f} GiB" if low else ""
     yield Finding("processor", "memory", "warning" if low else "ok", found, fix, asdict(memory))
-
-
-def gpu(context: Context) -> Iterator[Finding]:
-    """NVIDIA GPUs, and the packages that use them: one line for all where there is no GPU."""
-    answer: dict[str, Any] = context.ask("gpus")
-    for found in answer["gpus"]:
-        told = (
-            f"{found['name']}, {found['memory'] / GIB:.1f} GiB, compute capability {found['compute_capability']}; "
-            f"driver {found['driver']}, CUDA up to {found['cuda']}"
-        )
-        yield Finding("GPU", NVIDIA_GPU, "ok", told, details=found)
-    versions = {package.title: _version(package) for package in _GPU_PACKAGES}
-    if not answer["gpus"]:
-        reason, _, fix = str(answer["why_none"]).rpartition(": ")
-        yield Finding("GPU", NVIDIA_GPU, "missing", reason or fix, fix if reason else "")
-        there = ", ".join(f"{title} {version}" for title, version in versions.items() if version)
-        told = f"{there or 'none'}; of use with an NVIDIA GPU only"
-        yield Finding("GPU", "NVIDIA packages", "ok" if there else "missing", told, details=versions)
-        return
-    cuda = str(answer["gpus"][0]["cuda"])
-    for package in _GPU_PACKAGES:
-        yield _package(context, package, versions[package.title], cuda)
-
-
-def _package(context: Context, package: _GpuPackage, found: str | None, cuda: str) -> Finding:
-    if found is None:
-        name = package.packages[0]
-        if package.load and cuda.split(".")[0] == "12":  # the plain name brings the libraries for the newest CUDA
-            name = next(name for name in package.packages if name.endswith("cu12"))
-        return Finding("GPU", package.title, "missing", f"not installed: {package.use}", f"pip install {name}")
-    if package.load:
-        module = next((name for name in package.modules if importlib.util.find_spec(name)), package.modules[0])
-        try:
-            found = context.ask("load", module)["version"] or found
-        except MissingError as error:
-            fix = f"pip install --force-reinstall {package.packages[0]}"
-            return Finding("GPU", package.title, "warning", f"{found}, does not load: {error}", fix)
-    return Finding("GPU", package.title, "ok", str(found), details={"version": found})
-
-
-def _version(package: _GpuPackage) -> str | None:
-    for name in package.packages:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "of unknown version" if any(importlib.util.find_spec(name) for name in package.modules) else None
 
 
 def disk(context: Context) -> Iterator[Finding]:

@@ -68,21 +68,53 @@ def gpus() -> dict[str, Any]:
     return {"gpus": [asdict(gpu) for gpu in machine.gpus()], "why_none": machine.why_no_gpu()}
 
 
+def backend(name: str) -> str | None:
+    """Load a backend's libraries; say why it does not run here, None if it does."""
+    from rtpsp.engine import why_not_here
+
+    return why_not_here(name)
+
+
+def cuda(binding: str) -> dict[str, Any]:
+    """Open the GPU through one of the bindings of CUDA, and copy something there and back."""
+    from rtpsp.engine.cuda import open_device
+
+    there, back = np.arange(1000, dtype=np.uint8), np.zeros(1000, np.uint8)
+    with open_device(binding=binding) as device:
+        stream, buffer = device.stream(), device.allocate(there.nbytes)
+        device.upload(buffer, there, stream)
+        device.download(back, buffer, stream)
+        stream.synchronize()
+        free, total = device.memory()
+        if not np.array_equal(there, back):
+            raise ArithmeticError("what was copied to the GPU came back as something else")
+        return {"device": device.name, "cuda": device.cuda, "free": free, "total": total}
+
+
+def kernels(capability: str) -> str:
+    """Compile our kernels for a GPU, and tell by what; none of it is kept."""
+    from rtpsp.engine.kernel_compiler import compile_kernels, find_compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        compile_kernels(capability, folder=Path(folder))
+    return find_compiler().name
+
+
 def default_engine() -> dict[str, Any]:
     """Look for the shipped model and for engines of it that serve a run; nothing is built."""
     from rtpsp import build, zoo
-    from rtpsp.default import why_not
+    from rtpsp.default import default_options, why_not
 
-    precision = build.default_precision()
     engines: dict[str, str | None] = {}
     for confidence in (False, True):
-        options = build.BuildOptions(precision, confidence=confidence)
+        options = default_options(confidence=confidence)
         path = build.engines_folder() / build.engine_name(build.to_header(zoo.model_spec(), options))
         if os.path.exists(path):
             engines[path.name] = why_not(path, zoo.model_path(), options)
     return {
         "model": zoo.DEFAULT if zoo.model_path().is_file() else None,
         "engines": engines,
+        "backend": options.backend,
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rtpsp.doctor.check import Context
 from rtpsp.doctor.finding import Finding
 from rtpsp.errors import MissingError
+from rtpsp.runtimes import UNTOLD, installed_version
 
 REINSTALL = "pip install --force-reinstall --no-deps"
 OPENVINO = "OpenVINO"
@@ -54,9 +55,9 @@ def requirements(context: Context) -> Iterator[Finding]:
         try:
             found = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            found = ""
+            found = installed_version(requirement.name) or ""  # onnxruntime-gpu is an onnxruntime too
         versions[requirement.name] = found or None
-        if not (found and requirement.specifier.contains(found, prereleases=True)):
+        if found != UNTOLD and not (found and requirement.specifier.contains(found, prereleases=True)):
             wrong.append((requirement, found))
     told = ", ".join(f"{requirement.name} {found or 'missing'}" for requirement, found in wrong)
     fix = " ".join(["pip install", *(f"'{requirement}'" for requirement, _ in wrong)]) if wrong else ""
@@ -78,12 +79,17 @@ def model(context: Context) -> Iterator[Finding]:
         why_not = next(iter(answer["engines"].values()))
         told = f"{answer['model']}; its engine does not fit any more, the next run builds it anew ({why_not})"
     else:
-        told = f"{answer['model']}; the first run builds its engine, in seconds"
+        long = "minutes" if answer["backend"] == "tensorrt" else "seconds"  # it times kernels
+        told = f"{answer['model']}; the first run builds its engine, in {long}"
     yield Finding("rtpsp", "shipped model", "ok", told, details=answer)
 
 
 def openvino(context: Context) -> Iterator[Finding]:
-    """Whether the default backend runs a model, its half-precision format and its INT8 on this processor."""
+    """Whether the CPU's first backend runs a model, its half-precision format and its INT8 on this processor."""
+    if installed_version("openvino") is None:
+        told = "not installed: the CPU's engines run in ONNX Runtime instead, in FP32"
+        yield Finding("rtpsp", OPENVINO, "warning", told, "pip install openvino")
+        return
     try:
         answer: dict[str, Any] = context.ask("openvino")
     except MissingError as error:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
 from rtpsp.engine.base import Engine, EngineOptions
+from rtpsp.engine.choice import default_backend as default_backend
+from rtpsp.engine.choice import why_not_here as why_not_here
 from rtpsp.engine.compatibility import Verdict, installed_version, judge
 from rtpsp.engine.file import EngineFile, read_engine_file, rebuild
+from rtpsp.engine.table import BACKENDS as BACKENDS
+from rtpsp.engine.table import DEFAULT_BACKEND as DEFAULT_BACKEND
+from rtpsp.engine.table import Backend as Backend
 from rtpsp.errors import EngineFileError, MissingError
 from rtpsp.header import EngineHeader
 
@@ -19,30 +23,6 @@ _log = logging.getLogger(__name__)
 
 class _EngineFactory(Protocol):
     def __call__(self, header: EngineHeader, payload: bytes, options: EngineOptions | None = None) -> Engine: ...
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Where a backend's engine class is, and what to install when its package is missing.
-
-    Attributes:
-        module: Module in this package.
-        engine: Class in that module.
-        package: Python package that it needs.
-        install: What to give to ``pip install``.
-    """
-
-    module: str
-    engine: str
-    package: str
-    install: str
-
-
-BACKENDS = {
-    "openvino": Backend("openvino_backend", "OpenVINOEngine", "openvino", "openvino"),
-    "onnxruntime": Backend("onnxruntime_backend", "ONNXRuntimeEngine", "onnxruntime", "onnxruntime"),
-}
-DEFAULT_BACKEND = "openvino"
 
 
 def engine_class(name: str) -> _EngineFactory:
@@ -63,6 +43,10 @@ def engine_class(name: str) -> _EngineFactory:
         raise MissingError(
             f"backend {name} needs the package {backend.package} ({error}): pip install {backend.install}"
         ) from error
+    if installed_version(backend.package) is None:  # of those that import their runtime when they are opened
+        raise MissingError(
+            f"backend {name} needs the package {backend.package}, which is not installed: pip install {backend.install}"
+        )
     return cast(_EngineFactory, getattr(module, backend.engine))
 
 
@@ -77,6 +61,13 @@ def judge_file(file: EngineFile) -> Verdict:
         missing = f"it needs the package {backend.package}: pip install {backend.install}"
         return Verdict((*verdict.refusals, missing), verdict.warnings)
     return verdict
+
+
+def build_again(file: EngineFile) -> str:
+    """What to do about an engine file that does not serve here: the command, for a backend that does."""
+    name = file.header.backend
+    elsewhere = name not in BACKENDS or (BACKENDS[name].gpu and why_not_here(name) is not None)
+    return rebuild(file.header, file.path, for_this_machine=elsewhere)
 
 
 def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engine:
@@ -96,8 +87,7 @@ def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engin
     backend = BACKENDS.get(header.backend)
     verdict = judge(header, backend.package if backend else header.backend)
     if verdict.refusals:
-        again = rebuild(header, Path(path), for_this_machine=backend is None)
-        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {again}")
+        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {build_again(file)}")
     for warning in verdict.warnings:
         _log.warning("%s: %s", path, warning)
     if backend is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,9 +43,25 @@ class ONNXRuntimeEngine(Engine):
         settings.inter_op_num_threads = 1
         # A spinning pool takes the cores from decoding and drawing while it waits for the next frame.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = self._make_session(settings)
+        self._check_payload(_told(session.get_inputs()), _told(session.get_outputs()))
+        self._session = session
+        return self._format
+
+    def _make_session(self, settings: ort.SessionOptions) -> ort.InferenceSession:
+        return self._load(settings, ["CPUExecutionProvider"])
+
+    def _load(
+        self, settings: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
+    ) -> ort.InferenceSession:
+        """A session of the payload.
+
+        Raises:
+            EngineFileError: ONNX Runtime cannot make one.
+        """
         try:
-            session = ort.InferenceSession(
-                self._payload, settings, providers=["CPUExecutionProvider"],
+            return ort.InferenceSession(
+                self._payload, settings, providers=list(providers), enable_fallback=0,
                 disabled_optimizers=[] if self._scales == "fp32" else _WRONG,
             )  # fmt: skip
         except Exception as error:  # ONNX Runtime raises a class of its own for each status code
@@ -53,8 +69,10 @@ class ONNXRuntimeEngine(Engine):
                 f"ONNX Runtime {ort.__version__} cannot load this engine ({error}): build it again with 'rtpsp "
                 f"build-engine'"
             ) from error
-        self._check_payload(_told(session.get_inputs()), _told(session.get_outputs()))
-        self._session = session
+
+    @property
+    def _format(self) -> str:
+        """What the convolutions run in."""
         return "u8" if self._scales == "fp32" else "f32"
 
     @property

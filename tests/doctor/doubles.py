@@ -35,9 +35,16 @@ HEALTHY: dict[str, Any] = {
         "providers": ["CPUExecutionProvider"],
         "int8": {"saturates": False, "why": None},
     },
-    "default_engine": {"model": "pspnet18-camvid", "engines": {"pspnet18-camvid-x.engine": None}},
+    "default_engine": {
+        "model": "pspnet18-camvid",
+        "engines": {"pspnet18-camvid-x.engine": None},
+        "backend": "openvino",
+    },
     "gpus": {"gpus": [GPU], "why_none": None},
-    "load": {"version": "11.4.0"},
+    "load": {"version": "1.7.1"},
+    "backend": None,
+    "cuda": {"device": "NVIDIA H200", "cuda": "13.1", "free": 140 << 30, "total": 141 << 30},
+    "kernels": "NVRTC 13.5",
     "opencv": {"version": "5.0.0", "windows": "QT5", "cameras": ["V4L2"]},
     "video": {
         "pyav": "18.1.0",

@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 
 from rtpsp import machine
-from rtpsp.doctor import CHECKS, Finding, diagnose, hardware, media, software
+from rtpsp.doctor import CHECKS, Finding, diagnose, gpu, hardware, media, software
 from rtpsp.doctor.check import Check, Context
 from rtpsp.doctor.finding import without_names
+from rtpsp.runtimes import installed_version
 from tests.doctor.doubles import CAMERA, HEALTHY, Probes, broken, install, look
 
 CPU = machine.Cpu("AMD EPYC", "x86_64", frozenset({"avx2", "avx512f", "avx512_vnni", "avx512_bf16"}), 8, 16, 16, None)
+
+
+@pytest.fixture(autouse=True)
+def with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests run."""
+    version = lambda package: "2026.4.1" if package == "openvino" else installed_version(package)  # noqa: E731
+    monkeypatch.setattr(software, "installed_version", version)
 
 
 @pytest.fixture
@@ -69,38 +77,6 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert low.state == "warning" and "limited to 2.0 GiB" in low.found and low.fix
 
 
-def test_no_gpu_takes_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "_version", lambda package: None)
-    none = {"gpus": [], "why_none": "2 NVIDIA cards on the bus, and no driver (NVML: no): install NVIDIA's driver"}
-    found = look(hardware.gpu, gpus=none)
-    assert found["NVIDIA GPU"].state == "missing"
-    assert found["NVIDIA GPU"].found == "2 NVIDIA cards on the bus, and no driver (NVML: no)"
-    assert found["NVIDIA GPU"].fix == "install NVIDIA's driver"
-    assert found["NVIDIA packages"].state == "missing" and len(found) == 2
-    found = look(hardware.gpu, gpus={"gpus": [], "why_none": "this machine has no NVIDIA GPU"})
-    assert (found["NVIDIA GPU"].found, found["NVIDIA GPU"].fix) == ("this machine has no NVIDIA GPU", "")
-
-
-def test_a_gpu_and_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "_version", lambda package: "11.4.0" if package.title == "TensorRT" else None)
-    found = look(hardware.gpu)
-    assert found["NVIDIA GPU"].found == (
-        "NVIDIA H200, 141.0 GiB, compute capability 9.0; driver 580.65.06, CUDA up to 13.1"
-    )
-    assert found["TensorRT"].state == "ok"
-    assert found["TensorRT for RTX"].fix == "pip install tensorrt-rtx"
-    assert found["CUDA Python"].fix == "pip install cuda-python"
-    found = look(hardware.gpu, load=broken("ImportError: libnvinfer.so.11"))
-    assert found["TensorRT"].state == "warning" and "libnvinfer" in found["TensorRT"].found
-
-
-def test_an_older_driver_gets_the_packages_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "_version", lambda package: None)
-    older = {"gpus": [HEALTHY["gpus"]["gpus"][0] | {"cuda": "12.4"}], "why_none": None}
-    assert look(hardware.gpu, gpus=older)["TensorRT"].fix == "pip install tensorrt-cu12"
-    assert look(hardware.gpu)["TensorRT"].fix == "pip install tensorrt"
-
-
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("rtpsp.build.engines_folder", lambda: tmp_path / "not" / "yet" / "engines")
@@ -150,7 +126,8 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     ("answer", "state", "told"),
     [
         ({"model": None, "engines": {}}, "error", "it is not in this installation"),
-        ({"model": "m", "engines": {}}, "ok", "the first run builds its engine"),
+        ({"model": "m", "engines": {}, "backend": "openvino"}, "ok", "the first run builds its engine, in seconds"),
+        ({"model": "m", "engines": {}, "backend": "tensorrt"}, "ok", "the first run builds its engine, in minutes"),
         ({"model": "m", "engines": {"a": None, "b": "too old"}}, "ok", "1 engine of it built"),
         ({"model": "m", "engines": {"b": "too old"}}, "ok", "builds it anew (too old)"),
     ],
@@ -164,6 +141,20 @@ def test_openvino() -> None:
     assert look(software.openvino)["OpenVINO"].found == "2026.4.1 runs; FP16 engines run in bf16"
     without = HEALTHY["openvino"] | {"half": None}
     assert "no half precision" in look(software.openvino, openvino=without)["OpenVINO"].found
+
+
+def test_without_openvino_the_other_backend_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "installed_version", lambda package: None)
+    found = look(software.openvino, openvino=RuntimeError("must not be tried"))["OpenVINO"]
+    assert (found.state, found.fix) == ("warning", "pip install openvino") and "ONNX Runtime instead" in found.found
+
+
+def test_onnxruntime_by_its_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["onnxruntime>=1.23"])
+    install(monkeypatch, onnxruntime_gpu="1.31.1")
+    assert look(software.requirements)["packages"].state == "ok"
+    install(monkeypatch, onnxruntime_gpu="1.20.0")
+    assert look(software.requirements)["packages"].state == "warning"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +177,7 @@ def test_int8(saturates: bool | None, why: str | None, state: str, told: str) ->
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_backend_that_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check = getattr(software, name)
+    install(monkeypatch, **{name: "1.0"})
     crashed: dict[str, Any] = {name: broken("the process that tried it crashed with SIGILL")}
     (found,) = look(check, **crashed).values()
     assert found.state == "error" and "SIGILL" in found.found
@@ -310,11 +302,13 @@ def test_the_verdict(cpu: Any, folders: Path, monkeypatch: pytest.MonkeyPatch) -
     cpu()
     monkeypatch.setattr("importlib.metadata.requires", lambda name: [])
     install(monkeypatch, rtpsp="0.1.0", torch="2.13.0", onnxscript="0.7", opencv_python="5.0.0.93")
-    monkeypatch.setattr(hardware, "_version", lambda package: None)
+    monkeypatch.setattr(gpu, "installed_version", {"tensorrt": "11.4.0", "cuda-bindings": "13.5.0"}.get)
     monkeypatch.setattr(machine, "memory", lambda: machine.Memory(16 << 30, 8 << 30, None))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=9 << 30))
     whole = diagnose(context=Context(Probes()))
-    assert whole.verdict == "This machine can run the shipped model on its CPU in bf16, and read and record video."
+    assert whole.verdict == (
+        "This machine can run the shipped model on its GPU by tensorrt, on its CPU in bf16, and read and record video."
+    )
     bare = Probes(
         gpus={"gpus": [], "why_none": "none"},
         display="no display",

@@ -54,9 +54,16 @@ def test_the_machine_that_built_it_runs_it() -> None:
         ({}, "11.4.0", (), r"built for NVIDIA H200 \(compute capability 9\.0\), and this machine has no NVIDIA GPU"),
         ({}, "11.3.0", (H200,), r"needs tensorrt exactly 11\.4\.0, here is 11\.3\.0"),
         ({}, "11.5.0", (H200,), "exactly"),
+        ({}, "11.4.1.2", (H200,), r"needs tensorrt exactly 11\.4\.0, here is 11\.4\.1\.2"),
         ({"version_compatible": True}, "11.3.0", (H200,), r"needs tensorrt 11\.4\.0 or later"),
         ({}, "11.4.0", (replace(H200, compute_capability="8.6"),), "with compute capability 8.6"),
         ({"or_later": True}, "11.4.0", (replace(H200, compute_capability="8.6"),), "9.0.* or later"),
+        (
+            {"compute_capabilities": ("8.0", "8.9", "12.0"), "or_later": True},
+            "11.4.0",
+            (H200,),
+            r"8\.0, 8\.9, 12\.0\) or later, here is NVIDIA H200 with compute capability 9\.0",
+        ),
         ({}, "11.4.0", (replace(H200, compute_capability="0.0"),), "capability 0.0"),
         ({"driver": "590.1"}, "11.4.0", (H200,), r"needs the NVIDIA driver 590\.1 or later, here is 580\.65"),
     ],
@@ -72,6 +79,12 @@ def test_refusals(change: dict[str, object], version: str, gpus: tuple[Gpu, ...]
     [
         ({"version_compatible": True}, "11.5.0", H200),
         ({"or_later": True}, "11.4.0", replace(H200, compute_capability="12.0")),
+        (
+            {"or_later": True, "compute_capabilities": ("8.0", "9.0")},
+            "11.4.0",
+            replace(H200, compute_capability="10.0"),
+        ),
+        ({}, "11.4.0.106", H200),  # the package names the build too
         ({"compute_capabilities": ("8.6", "9.0")}, "11.4.0", H200),
         ({"driver": "580.65"}, "11.4.0", H200),
         ({"driver": H200.driver}, "11.4.0", H200),
@@ -114,12 +127,60 @@ def test_a_plan_for_a_gpu_is_refused_here_with_the_command(tmp_path: Path, monke
         load_engine(path)
     assert "\n" not in str(caught.value)
     refusals = judge_file(read_engine_file(path)).refusals
-    assert len(refusals) == 2 and "'tensorrt' is unknown" in refusals[1]
+    assert "needs the package tensorrt: pip install tensorrt" in refusals[-1]
+    write_engine_file(path, replace(PLAN, backend="tensorrt-next"), b"plan")
+    refusals = judge_file(read_engine_file(path)).refusals
+    assert len(refusals) == 2 and "'tensorrt-next' is unknown" in refusals[1]
+
+
+def test_a_plan_of_the_other_flavour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rtx = {"tensorrt-rtx": "1.7.1.116"}
+    verdict = judge(PLAN, "tensorrt", rtx.get, lambda: (H200,))
+    assert verdict.refusals == ("it is a plan of tensorrt 11.4.0, here is tensorrt-rtx 1.7.1.116 alone",)
+    other = replace(
+        PLAN, backend="tensorrt-rtx", versions=rtx, target=replace(PLAN.target, compute_capabilities=("8.9",))
+    )
+    ada = replace(H200, compute_capability="8.9")
+    assert judge(other, "tensorrt-rtx", {"tensorrt": "11.4.0"}.get, lambda: (ada,)).refusals == (
+        "it is a plan of tensorrt-rtx 1.7.1.116, here is tensorrt 11.4.0 alone",
+    )
+    assert judge(other, "tensorrt-rtx", rtx.get, lambda: (ada,)).refusals == ()
+    path = tmp_path / "x.engine"
+    write_engine_file(path, PLAN, b"plan")
+    monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: (H200,))
+    monkeypatch.setattr("rtpsp.engine.choice.gpus", lambda: (H200,))
+    with pytest.raises(
+        EngineFileError, match=r"build one for this machine with 'rtpsp build-engine MODEL\.onnx --fp16 -o"
+    ):
+        load_engine(path)
+
+
+def test_a_flavour_that_does_not_run_on_this_generation() -> None:
+    header = replace(
+        PLAN, backend="tensorrt-rtx", versions={"tensorrt-rtx": "1.7.1"},
+        target=Target("x86_64", "", ("9.0",)),  # which nobody builds today
+    )  # fmt: skip
+    verdict = judge(header, "tensorrt-rtx", {"tensorrt-rtx": "1.7.1"}.get, lambda: (H200,))
+    assert len(verdict.refusals) == 1 and "or 12.0 and later, here is NVIDIA H200 with 9.0" in verdict.refusals[0]
+
+
+def test_an_onnx_graph_for_the_cuda_provider_needs_a_gpu_and_no_release() -> None:
+    header = replace(CPU, backend="onnxruntime-cuda", versions={"onnxruntime-gpu": "1.31.1"}, precision="int8")
+    header = replace(header, options={"int8": {"weight_bits": 8}})  # no byte of which the processor adds
+
+    def found(version: str, *gpus: Gpu) -> Verdict:
+        return judge(header, "onnxruntime-gpu", {"onnxruntime-gpu": version}.get, lambda: gpus, lambda: False)
+
+    assert found("1.32.0", H200) == Verdict()
+    assert found("1.30.0", H200).warnings == ("it was built with onnxruntime-gpu 1.31.1, here is the older 1.30.0",)
+    assert "this machine has no NVIDIA GPU" in found("1.31.1").refusals[0]
+    assert "compute capability 7.5 or later" in found("1.31.1", replace(H200, compute_capability="6.1")).refusals[0]
 
 
 def test_a_missing_package_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.engine"
     write_engine_file(path, CPU, b"graph")
+    monkeypatch.setattr("rtpsp.engine.installed_version", lambda package: "2026.4.1")
     assert judge_file(read_engine_file(path)) == Verdict()
     monkeypatch.setattr("rtpsp.engine.installed_version", lambda package: None)
     assert "pip install openvino" in judge_file(read_engine_file(path)).refusals[0]
