@@ -9,9 +9,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from packaging.version import Version
 
 from rtpsp import zoo
 from rtpsp.build import (
@@ -26,21 +28,25 @@ from rtpsp.build import (
     to_header,
 )
 from rtpsp.calibration_cache import read_cache
-from rtpsp.engine import judge_file
+from rtpsp.engine import BACKENDS, default_backend, judge_file
 from rtpsp.engine.file import read_engine_file
-from rtpsp.errors import EngineFileError, OutputError, UsageError
+from rtpsp.engine.tensorrt_options import PlanOptions
+from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError, OutputError, UsageError
 from rtpsp.files import check_writable, sha256_of
 from rtpsp.header import EngineHeader
+from rtpsp.machine import gpus
+from rtpsp.places import timing_folder
 
 _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_OLDEST_USUAL = Version("8.0")  # TensorRT-RTX builds for Turing, 7.5, only where that is asked for
 _POLL_SECONDS = 0.2
 _TO_DO = re.compile("[:;] (?:build|upgrade) ")  # where an error says what to do about it: here it is being done
 
 
 def default_engine(progress: Progress | None = None, *, confidence: bool = False) -> Path:
-    """The shipped model's engine in this machine's best CPU precision, built if it is not there or does not fit.
+    """The shipped model's engine for this machine's best backend, built if it is not there or does not fit.
 
     Processes that need it at the same time build it once: the others wait. Where the folder cannot be written, a
     private folder among the system's temporary files serves.
@@ -52,8 +58,18 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
     Raises:
         RtpspError: As `build_engine`.
     """
+    options = default_options(confidence=confidence)
+    if not BACKENDS[options.backend].gpu:
+        return _built_once(options, progress)
+    try:
+        return _built_once(options, progress)
+    except (BoundNotMet, EngineFileError, MissingError, ModelError) as error:
+        _log.warning("%s: the CPU is taken, and the GPU tried again at the next start", error)
+        return _built_once(_cpu_options(confidence), progress)
+
+
+def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
     model = zoo.model_path()
-    options = BuildOptions(precision=default_precision(), confidence=confidence)
     name = engine_name(to_header(zoo.model_spec(), options))
     path = engines_folder() / name
     if why_not(path, model, options) is None:
@@ -67,11 +83,34 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
         # The first build is expected; that one which was there does not do any more is not.
         _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
         try:
-            return build_engine(model, path, options, progress).path
+            built = build_engine(model, path, options, progress)
         except OutputError as error:
             raise OutputError(
                 f"{path}: cannot be written ({_reason(error)}): let {ENGINES_VARIABLE} name another folder"
             ) from error
+        if built.why_not_run:  # built ahead of time, which serves nobody who wants to run it now
+            path.unlink()
+            raise MissingError(f"{options.backend} does not run its engine: {built.why_not_run}")
+    return path
+
+
+def default_options(*, confidence: bool = False) -> BuildOptions:
+    """How the engine is built that a run takes when it is given none: for the backend that serves this machine best.
+
+    Args:
+        confidence: It has to give a confidence.
+    """
+    backend = default_backend()
+    plan = PlanOptions(timing_cache=timing_folder() if backend == "tensorrt" else None)
+    gpu = next(iter(gpus()), None) if backend == "tensorrt-rtx" else None
+    if gpu is not None and Version(gpu.compute_capability) < _OLDEST_USUAL:
+        plan = replace(plan, targets=(gpu.compute_capability,))
+    return BuildOptions(default_precision(backend), backend, confidence, plan=plan)
+
+
+def _cpu_options(confidence: bool) -> BuildOptions:
+    backend = default_backend(present=tuple)
+    return BuildOptions(default_precision(backend), backend, confidence)
 
 
 def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
@@ -88,6 +127,8 @@ def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
         return "it was built from another version of the model"
     if (header.backend, header.precision) != (options.backend, options.precision):
         return f"it is one for {header.backend} in {header.precision}"
+    if header.options.get("batch", 1) != options.batch:
+        return f"it takes {header.options['batch']} frames at a time"
     if header.options.get("confidence", False) != options.confidence:
         return f"it gives {'no' if options.confidence else 'a'} confidence"
     if options.precision == "int8" and not _has_shipped_ranges(header):

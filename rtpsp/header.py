@@ -86,7 +86,8 @@ class EngineHeader:
         options: What the builder was told and chose beyond that, by name: ``batch`` (frames of one inference),
             ``confidence`` (whether it gives one), ``tail`` (whether the graph gives the class map, or scores of which
             the host makes it), ``head`` (``plain`` or ``split``), ``int8`` (what stayed in floating point and why),
-            ``model`` (name of the ONNX file), ``shipped`` (whether that came with rtpsp).
+            ``plan`` (what TensorRT's builder was told), ``model`` (name of the ONNX file), ``shipped`` (whether that
+            came with rtpsp).
         target: The machine that it was built for.
     """
 

@@ -129,12 +129,13 @@ def _from_frames(maker: Maker, options: Int8Options, head: str, progress: Progre
     rows = [part.to_dict() for part in choice.parts]
     data = Path(frames.source).name + (f" ({frames.split})" if frames.split else "")
     measured = {
-        "backend": maker.header.backend, "head": chosen_head, "data": data, "bound": cost.to_dict(),
+        "backend": maker.measures_with, "head": chosen_head, "data": data, "bound": cost.to_dict(),
         "tries": choice.tries, "sensitivity": rows,
     }  # fmt: skip
     maker.ranges = replace(maker.ranges, measured={**maker.ranges.measured, str(maker.integers): measured})
     write_cache(path, maker.ranges)
     again = f", the {choice.tries}th choice that was tried on them" if choice.tries > 1 else ""
+    again += _measured_by(maker)
     notes = [
         f"ranges: {options.method} over {len(fit)} frames of {frames.source}, kept in {path}", *([why] if why else []),
         which, f"accuracy against FP32: {cost} of {data}, held out of the calibration{again}",
@@ -170,7 +171,7 @@ def _choose(
     parted = groups(maker.lowered(head))
 
     def judge(frames: CalibrationSet, labelled: bool) -> Judge:
-        return Judge(maker.engine(Form("fp32", head)), _kept(frames, maker, labelled), progress)
+        return Judge(maker.measured(Form("fp32", head)), _kept(frames, maker, labelled), progress)
 
     def build(keep: Collection[str]) -> Engine:
         return maker.int8_without(head, keep)
@@ -221,7 +222,7 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
     parts, cost = parts_of(cache, str(maker.integers)), None
     measured = cache.measured.get(str(maker.integers))
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        if measured["backend"] == maker.header.backend and head in ("auto", measured["head"]):  # type: ignore[index]
+        if measured["backend"] == maker.measures_with and head in ("auto", measured["head"]):  # type: ignore[index]
             cost = Cost.from_dict(measured["bound"])  # type: ignore[index]
     bound = Bound(options.min_agreement, options.max_miou_drop)
     if bound != Bound() and (cost is None or not bound.holds(cost)):
@@ -241,7 +242,10 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
         told["parts"] = [part.to_dict() for part in parts]
     if cost:
         on = to_words(measured.get("data")) if isinstance(measured, Mapping) else ""
-        notes.append(f"accuracy against FP32: {cost}{f' of {on}' if on else ''}, when the ranges were measured")
+        notes.append(
+            f"accuracy against FP32: {cost}{f' of {on}' if on else ''}, when the ranges were measured"
+            f"{_measured_by(maker)}"
+        )
         told |= {"cost": cost.to_dict(), "on": on}
     if bound != Bound():
         told["asked"] = str(bound)
@@ -250,12 +254,21 @@ def _from_cache(maker: Maker, options: Int8Options, head: str) -> Quantised:
 
 
 def _integers(backend: str) -> tuple[IntegerFormat, str]:
+    from rtpsp.engine import BACKENDS
     from rtpsp.engine.saturation import why_saturates
     from rtpsp.graph.quantize import IntegerFormat
 
+    if BACKENDS[backend].gpu:  # TensorRT multiplies signed bytes alone, and adds them in 32 bits
+        return IntegerFormat(), ""
     why = why_saturates(backend)
     note = f"7-bit weights: {why}" if why else ""
     return IntegerFormat(unsigned=True, weight_bits=7 if why else 8), note
+
+
+def _measured_by(maker: Maker) -> str:
+    """Told where it is not the engine itself that was measured."""
+    same = maker.measures_with == maker.header.backend
+    return "" if same else "; of its graph by ONNX Runtime, 'rtpsp eval' tells the engine's"
 
 
 def _told(maker: Maker) -> dict[str, Any]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rtpsp.comparison import Ratio
-from rtpsp.engine import engine_class
+from rtpsp.engine import BACKENDS, engine_class, why_not_here
 from rtpsp.engine.base import Engine, EngineOptions
-from rtpsp.errors import BoundNotMet
-from rtpsp.header import EngineHeader, Precision
+from rtpsp.engine.compatibility import judge
+from rtpsp.engine.tensorrt_builder import Plan, build_plan
+from rtpsp.engine.tensorrt_options import PlanOptions
+from rtpsp.errors import BoundNotMet, EngineFileError, MissingError
+from rtpsp.header import EngineHeader, Precision, Target
 from rtpsp.timing import now
 
 if TYPE_CHECKING:
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from rtpsp.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 
 RACE_ROUNDS = 10
 """Inferences of each engine that a race counts."""
@@ -54,16 +63,30 @@ class Maker:
         frames: uint8 [n, H, W, 3] BGR that the lowering is verified with.
         tail: What gives the class map.
         threads: CPU threads; 0 leaves them to the backend.
+        plan: What TensorRT's builder is told.
+        progress: Told of the builder's phases, in percent.
     """
 
     def __init__(
-        self, graph: ir.Model, spec: ModelSpec, header: EngineHeader, frames: Frames, tail: Tail, threads: int = 0
+        self,
+        graph: ir.Model,
+        spec: ModelSpec,
+        header: EngineHeader,
+        frames: Frames,
+        tail: Tail,
+        threads: int = 0,
+        plan: PlanOptions | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.graph, self.spec, self.header, self.frames = graph, spec, header, frames
         self.tail, self.threads = tail, threads
+        self.backend = BACKENDS[header.backend]
         self.ranges: CalibrationCache | None = None
         self.integers: IntegerFormat | None = None
-        self._lowered: dict[str, ir.Model] = {}
+        self._options, self._progress = plan, progress
+        self._batch = int(header.options.get("batch", 1))
+        self._lowered: dict[tuple[Head, int], ir.Model] = {}
+        self._plans: dict[Form, Plan] = {}
         self._answers: Outputs | None = None
 
     @property
@@ -75,7 +98,26 @@ class Maker:
             self._answers = run(self.graph, self.spec, self.frames, self.threads)
         return self._answers
 
-    def lowered(self, head: Head) -> ir.Model:
+    @property
+    def measures_with(self) -> str:
+        """The backend whose engines tell what a form costs in accuracy.
+
+        It is ONNX Runtime for a GPU: the machine that builds may have none, and choosing what stays in floating point
+        takes an engine for each part, of which TensorRT's builder takes minutes.
+        """
+        return "onnxruntime" if self.backend.gpu else self.header.backend
+
+    @cached_property
+    def why_not_here(self) -> str | None:
+        """Why this machine cannot run the engines, in words; None where it can, as far as can be told without one."""
+        if not self.backend.gpu:
+            return None
+        reason = why_not_here(self.header.backend)
+        if reason is None and self.backend.plan:
+            reason = "; ".join(judge(self.header, self.backend.package).refusals) or None
+        return reason
+
+    def lowered(self, head: Head, batch: int = 1) -> ir.Model:
         """The FP32 graph of frames in, verified against the model's.
 
         Raises:
@@ -84,17 +126,29 @@ class Maker:
         """
         from rtpsp.graph.lower import lower
 
-        if head not in self._lowered:
+        if (head, batch) not in self._lowered:
             confidence = bool(self.header.options.get("confidence", False))
-            self._lowered[head] = lower(
-                self.graph, self.spec, head=head, tail=self.tail, confidence=confidence, frames=self.frames,
+            self._lowered[head, batch] = lower(
+                self.graph, self.spec, batch, head=head, tail=self.tail, confidence=confidence, frames=self.frames,
                 reference=self.answers, threads=self.threads,
             )  # fmt: skip
-        return self._lowered[head]
+        return self._lowered[head, batch]
 
     def graph_of(self, form: Form) -> ir.Model:
-        """The graph that an engine of this form runs."""
-        graph = self.lowered(form.head)
+        """The graph that an engine of this form runs: for a GPU in the types that it computes in, to the last cast."""
+        graph = self._quantised(form, self._batch)
+        if self.backend.gpu and form.precision != "fp32":
+            from rtpsp.graph.precision import to_half
+
+            graph = to_half(graph)
+        if self.backend.plan:
+            from rtpsp.graph.tensorrt import to_tensorrt
+
+            graph = to_tensorrt(graph)
+        return graph
+
+    def _quantised(self, form: Form, batch: int) -> ir.Model:
+        graph = self.lowered(form.head, batch)
         if form.precision != "int8":
             return graph
         from rtpsp.graph.quantize import quantise
@@ -103,38 +157,79 @@ class Maker:
         return quantise(graph, self.ranges.ranges, self.integers, form.keep)
 
     def make(self, form: Form) -> tuple[EngineHeader, bytes]:
-        """What stands in an engine file of this form."""
+        """What stands in an engine file of this form: of a TensorRT flavour its plan, else the graph."""
         from rtpsp.graph.lower import model_bytes
 
+        header = self._header(form)
+        if not self.backend.plan:
+            return header, model_bytes(self.graph_of(form))
+        if form not in self._plans:
+            self._plans[form] = build_plan(
+                header.backend, model_bytes(self.graph_of(form)), self._options, self._tell_phase
+            )
+        plan = self._plans[form]
+        return replace(header, target=plan.target, versions={**header.versions, **plan.versions}), plan.data
+
+    def notes(self, form: Form) -> tuple[str, ...]:
+        """What TensorRT's builder has to tell of a form that was made."""
+        return self._plans[form].notes if form in self._plans else ()
+
+    def _header(self, form: Form) -> EngineHeader:
         options: dict[str, Any] = {**self.header.options, "head": form.head, "tail": self.tail}
         if form.precision == "int8":
             assert self.integers is not None
-            told = {"integers": str(self.integers), "weight_bits": self.integers.weight_bits, "scales": "fp32"}
+            scales = "fp16" if self.backend.gpu else "fp32"
+            told = {"integers": str(self.integers), "weight_bits": self.integers.weight_bits, "scales": scales}
             options["int8"] = told
-        header = replace(self.header, precision=form.precision, options=options)
-        return header, model_bytes(self.graph_of(form))
+        return replace(self.header, precision=form.precision, options=options)
+
+    def _tell_phase(self, phase: str, share: float) -> None:
+        if self._progress is not None:
+            self._progress(f"{self.header.backend}: {phase}", round(100 * share), 100)
 
     def engine(self, form: Form) -> Engine:
         """An engine of this form, not open."""
         header, payload = self.make(form)
         return engine_class(header.backend)(header, payload, EngineOptions(threads=self.threads))
 
+    def measured(self, form: Form) -> Engine:
+        """An engine of `measures_with` that answers as one of this form does, a frame at a time; not open.
+
+        For a GPU the graph is the same but for FP16: its Q/DQ nodes have FP32 scales, and all between them is FP32.
+        """
+        from rtpsp.graph.lower import model_bytes
+
+        header = self._header(form)
+        options = {**header.options, "batch": 1}
+        if self.measures_with != header.backend:
+            options.pop("int8", None)  # by which ONNX Runtime would multiply integers, which may saturate on this CPU
+        header = replace(header, backend=self.measures_with, options=options, target=Target())
+        payload = model_bytes(self._quantised(form, batch=1))
+        return engine_class(header.backend)(header, payload, EngineOptions(threads=self.threads))
+
     def int8_without(self, head: Head, keep: Collection[str]) -> Engine:
-        """An INT8 engine in which these convolutions stay in floating point, not open."""
-        return self.engine(Form("int8", head, frozenset(keep)))
+        """An INT8 engine, as `measured` gives it, in which these convolutions stay in floating point."""
+        return self.measured(Form("int8", head, frozenset(keep)))
+
+    def batch_of_frames(self) -> Frames:
+        """The frames, over and over until they fill a batch."""
+        return np.ascontiguousarray(self.frames[np.arange(self._batch) % len(self.frames)])
 
     def race(self, first: Form, second: Form) -> Ratio:
         """Latency of the first over that of the second, both open and asked in turn, pair by pair."""
         seconds: tuple[list[float], list[float]] = ([], [])
-        frame = self.frames[:1]
+        frames = self.batch_of_frames()
         with self.engine(first) as one, self.engine(second) as other:
             for number in range(RACE_ROUNDS + 2):
                 for engine, taken in zip((one, other), seconds, strict=True):
                     begin = now()
-                    engine.infer(frame)
+                    engine.infer(frames)
                     if number >= 2:
                         taken.append(now() - begin)
         return Ratio.of(*seconds)
+
+
+_UNTIMED: tuple[Head, str] = ("plain", "plain head: it could not be timed against a split one here (--head split)")
 
 
 def choose_head(maker: Maker, asked: str, precision: Precision) -> tuple[Head, str]:
@@ -153,6 +248,9 @@ def choose_head(maker: Maker, asked: str, precision: Precision) -> tuple[Head, s
 
     if asked == "plain":
         return "plain", "plain head, as asked for"
+    if asked == "auto" and maker.why_not_here is not None:
+        _log.info("heads are not timed: %s", maker.why_not_here)
+        return _UNTIMED
     try:
         maker.lowered("split")
     except (HeadNotFound, BoundNotMet) as error:
@@ -162,7 +260,13 @@ def choose_head(maker: Maker, asked: str, precision: Precision) -> tuple[Head, s
         return "plain", f"plain head: {error}"
     if asked == "split":
         return "split", "split head, as asked for"
-    ratio = maker.race(Form(precision, "plain"), Form(precision, "split")).median
+    try:
+        ratio = maker.race(Form(precision, "plain"), Form(precision, "split")).median
+    except (EngineFileError, MissingError) as error:
+        if not maker.backend.gpu:
+            raise
+        _log.info("heads are not timed: %s", error)
+        return _UNTIMED
     if ratio > 1:
         return "split", f"split head: {ratio:.2f}x as fast as the plain one here (median of {RACE_ROUNDS} pairs)"
     return "plain", f"plain head: {1 / ratio:.2f}x as fast as the split one here (median of {RACE_ROUNDS} pairs)"

@@ -18,6 +18,11 @@ def engines_folder() -> Path:
     return _shelf("engines", ENGINES_VARIABLE)
 
 
+def timing_folder() -> Path:
+    """Where TensorRT's timing caches lie: beside the engines, so that the next build need not time everything again."""
+    return engines_folder() / "timing"
+
+
 def calibration_folder() -> Path:
     """Where manifests and range caches lie: as `engines_folder`, with `CALIB_VARIABLE` and ``./calib``."""
     return _shelf("calib", CALIB_VARIABLE)

@@ -386,7 +386,7 @@ def test_eval_takes_the_shipped_model_where_no_engine_is_given(
     monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path))
     monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
     monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: load_model(colour_model)[1])
-    monkeypatch.setattr("rtpsp.default.default_precision", lambda: "fp32")  # colours have nothing for INT8
+    monkeypatch.setattr("rtpsp.default.default_precision", lambda backend: "fp32")  # colours have nothing for INT8
     ran = rtpsp("eval", "--data", "sim://street?w=160&h=120&frames=2")
     assert ran.code == 0, ran.err
     assert "colours-48x64-" in ran.out and "mIoU" in ran.out

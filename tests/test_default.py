@@ -21,12 +21,14 @@ from rtpsp.build import BuildOptions
 from rtpsp.calibrate import calibrate
 from rtpsp.calibration_cache import read_cache, write_cache
 from rtpsp.calibration_set import open_calibration
-from rtpsp.default import default_engine, to_engine_path, why_not
+from rtpsp.default import default_engine, default_options, to_engine_path, why_not
 from rtpsp.doctor import probes
 from rtpsp.engine import load_engine
 from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file
-from rtpsp.errors import EngineFileError, OutputError, UsageError
+from rtpsp.engine.tensorrt_options import PlanOptions
+from rtpsp.errors import EngineFileError, MissingError, OutputError, UsageError
+from rtpsp.machine import Gpu
 from rtpsp.onnx_file import load_model
 from tests.conftest import save_frames
 
@@ -55,7 +57,7 @@ def program(shipped: Path, *lines: str) -> list[str]:
         "logging.basicConfig(level='INFO', format='%(message)s')",
         f"zoo.model_path = lambda: Path({str(shipped)!r})",
         "zoo.model_spec = lambda: load_model(zoo.model_path())[1]",
-        "default.default_precision = lambda: 'fp32'",
+        "default.default_precision = lambda backend: 'fp32'",
     )
     return [sys.executable, "-c", "\n".join((*prelude, *lines))]
 
@@ -148,6 +150,68 @@ def test_the_shipped_ranges_make_an_int8_engine_without_data(
 
 def test_the_default_is_int8_where_that_pays() -> None:
     assert (PRECISION("openvino"), PRECISION("onnxruntime")) == ("int8", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("backend", "capability", "expected"),
+    [
+        ("openvino", "8.9", BuildOptions("int8", "openvino", True)),
+        ("onnxruntime-cuda", "8.9", BuildOptions("fp16", "onnxruntime-cuda", True)),
+        ("tensorrt-rtx", "8.9", BuildOptions("fp16", "tensorrt-rtx", True)),
+        ("tensorrt-rtx", "7.5", BuildOptions("fp16", "tensorrt-rtx", True, plan=PlanOptions(targets=("7.5",)))),
+    ],
+)
+def test_the_default_is_for_the_best_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, backend: str, capability: str, expected: BuildOptions
+) -> None:
+    monkeypatch.setattr(default, "default_precision", PRECISION)
+    monkeypatch.setattr(default, "default_backend", lambda: backend)
+    monkeypatch.setattr(default, "gpus", lambda: (Gpu("a GPU", capability, "580.65", 1 << 33, "13.0"),))
+    assert default_options(confidence=True) == expected
+
+
+def test_tensorrts_timings_are_kept_beside_the_default_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(default, "default_backend", lambda: "tensorrt")
+    assert default_options().plan == PlanOptions(timing_cache=tmp_path / "engines" / "timing")
+
+
+def test_without_a_gpu_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert default_options() == options() == BuildOptions("fp32", "openvino")
+    assert default_engine().name.startswith("colours-48x64-fp32-openvino20")
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_gpu_that_fails_leaves_the_cpu(
+    opens: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A plan that cannot be built, or that is built and does not run here."""
+
+    def best(present: object = None) -> str:
+        return "tensorrt-rtx" if present is None else "openvino"
+
+    def built(model: Path, path: Path, options: BuildOptions, progress: object) -> build.Built:
+        if options.backend == "openvino":
+            return build.build_engine(model, path, options)
+        if opens:
+            raise MissingError("the GPU ran out of memory")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"a plan")
+        return Mock(why_not_run="it was built for another GPU")
+
+    monkeypatch.setattr(default, "default_backend", best)
+    monkeypatch.setattr(default, "build_engine", built)
+    assert read_engine_file(default_engine()).header.backend == "openvino"
+    assert [path.name for path in (tmp_path / "engines").glob("*.engine") if "openvino" not in path.name] == []
+    said = (
+        "the GPU ran out of memory" if opens else "tensorrt-rtx does not run its engine: it was built for another GPU"
+    )
+    assert f"{said}: the CPU is taken" in caplog.text
+
+
+def test_an_engine_of_batches_is_not_the_default_one(shipped: Path) -> None:
+    path = build.build_engine(shipped, default_engine(), replace(options(), batch=2)).path
+    assert why_not(path, shipped, options()) == "it takes 2 frames at a time"
 
 
 def test_the_doctor_tells_of_the_engine_that_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +321,7 @@ def test_a_home_that_may_not_be_entered_has_a_stand_in(
 ) -> None:
     spec = zoo.model_spec()
     monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: spec)
-    monkeypatch.setattr(default, "build_engine", lambda model, path, *rest: SimpleNamespace(path=path))
+    monkeypatch.setattr(default, "build_engine", lambda *_: SimpleNamespace(why_not_run=""))
     monkeypatch.setattr(os, "getuid", lambda: NOBODY)
     default_engine()  # imports what another user may not be able to
     monkeypatch.delenv("RTPSP_ENGINES")
@@ -328,7 +392,7 @@ def test_waiting_for_another_can_be_stopped(tmp_path: Path, shipped: Path) -> No
     with FileLock(tmp_path / "engines" / ".lock"):
         waiting = program(shipped, "default.default_engine()")
         process = subprocess.Popen(waiting, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None and "waiting for it" in process.stderr.readline()
+        assert process.stderr is not None and any("waiting for it" in line for line in process.stderr)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,23 +11,29 @@ import click
 
 from rtpsp.calibration_cache import METHODS
 from rtpsp.cli._signals import importing
-from rtpsp.cli.console import stderr, stdout, steps
+from rtpsp.cli.console import Capability, stderr, stdout, steps
 from rtpsp.cli.outputs import check_outputs
-from rtpsp.engine import BACKENDS, DEFAULT_BACKEND
+from rtpsp.engine import BACKENDS
 from rtpsp.errors import UsageError
+from rtpsp.header import MAX_BATCH
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from rtpsp.build import Built
-    from rtpsp.header import Precision
+    from rtpsp.engine.tensorrt_options import PlanOptions
+    from rtpsp.header import Precision, Target
     from rtpsp.sensitivity import Part
 
 _OF_FRAMES = ("calib_images", "calib_split", "calib_method")
 _OF_INT8 = ("calib", *_OF_FRAMES, "calib_cache", "min_agreement", "max_miou_drop")
 EXCLUSIVE = (("fp32", "fp16", "int8"), ("calib", "calib_cache"))
 DEPENDENT = {"int8": _OF_INT8, "calib": _OF_FRAMES}
-SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8}
+_OF_TENSORRT = (
+    "workspace", "optimisation_level", "aux_streams", "timing_cache", "hardware_compatible", "version_compatible",
+    "target", "tf32",
+)  # fmt: skip
+SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "TensorRT": _OF_TENSORRT}
 
 
 @click.command("build-engine")
@@ -69,7 +76,7 @@ SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8}
     help="Class maps by the graph, or by the host from the graph's scores.",
 )  # fmt: skip
 @click.option(
-    "--backend", type=click.Choice(list(BACKENDS)), default=DEFAULT_BACKEND, show_default=True, help="What runs it."
+    "--backend", type=click.Choice(list(BACKENDS)), help="What runs it.  [default: the best that this machine has]"
 )
 @click.option(
     "--confidence",
@@ -83,15 +90,40 @@ SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8}
     help="The engine file.  [default: named after what it is, in the folder of engines]",
 )
 @click.option("--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads.  [default: all]")
+@click.option(
+    "--batch", type=click.IntRange(1, MAX_BATCH), metavar="N", default=1, show_default=True,
+    help="Frames of one inference; run, eval and compare take engines of one.",
+)  # fmt: skip
+@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="GPU memory for a layer.  [default: all]")
+@click.option(
+    "--optimisation-level", type=click.IntRange(0, 5), metavar="0-5", help="How long the builder looks.  [default: 3]"
+)
+@click.option("--aux-streams", type=click.IntRange(0), metavar="N", help="Streams beside the first.  [default: chosen]")
+@click.option(
+    "--timing-cache/--no-timing-cache", default=None,
+    help="Keep what TensorRT timed beside the engines, so that the next build is quicker.  [default: with tensorrt]",
+)  # fmt: skip
+@click.option(
+    "--hardware-compatible", type=click.Choice(("ampere+", "same")),
+    help="Run on Ampere and later, or on every GPU of this compute capability, for some speed.",
+)  # fmt: skip
+@click.option("--version-compatible", is_flag=True, help="Let later releases of TensorRT load it, for some speed.")
+@click.option(
+    "--target", multiple=True, type=Capability(),
+    help="Compute capability to build for, with tensorrt-rtx; repeat it for several.  [default: sm80 and later]",
+)  # fmt: skip
+@click.option("--tf32", is_flag=True, help="Let FP32 convolutions multiply 10-bit mantissas, for speed.")
 def command(model: Path | None, output: Path | None, **given: Any) -> None:
     """Turn MODEL, an ONNX PSPNet from 'rtpsp export', into an engine. Without MODEL: the shipped one.
 
-    Without a precision: INT8 for a model that brings its ranges, else the faster of FP32 and FP16 on this machine.
+    Without a precision: INT8 for a model that brings its ranges, else the faster of FP32 and FP16 on this machine; on a
+    GPU FP16, but INT8 where frames or ranges are given.
     INT8 takes frames to measure ranges on: a fifth of them is held out, and on these its answers are compared with
     FP32's; where too many differ, the parts that lose most stay in floating point.
     """
     with importing():
         from rtpsp import build, zoo
+        from rtpsp.engine import default_backend
         from rtpsp.int8 import Int8Options
     check_outputs(
         {"-o": output}, {"the model": model, "the ranges": given["calib_cache"], "the frames": given["calib"]}
@@ -106,12 +138,29 @@ def command(model: Path | None, output: Path | None, **given: Any) -> None:
         cache=given["calib_cache"], method=given["calib_method"] or usual.method,
         min_agreement=None if least is None else least / 100, max_miou_drop=given["max_miou_drop"],
     )  # fmt: skip
+    backend = given["backend"] or default_backend()
     options = build.BuildOptions(
-        chosen, given["backend"], given["confidence"], given["threads"], given["head"], given["tail"], int8
-    )
+        chosen, backend, given["confidence"], given["threads"], given["head"], given["tail"], int8, given["batch"],
+        _plan(given, backend),
+    )  # fmt: skip
     with steps("build-engine") as tell:
         built = build.build_engine(model or zoo.model_path(), output, options, tell)
-    _tell(built, given["backend"])
+    _tell(built)
+
+
+def _plan(given: dict[str, Any], backend: str) -> PlanOptions:
+    from rtpsp.engine.tensorrt_api import LOGGER
+    from rtpsp.engine.tensorrt_options import PlanOptions
+    from rtpsp.places import timing_folder
+
+    timed = backend == "tensorrt" if given["timing_cache"] is None else given["timing_cache"]
+    return PlanOptions(
+        workspace=(given["workspace"] or 0) << 20, optimisation_level=given["optimisation_level"],
+        aux_streams=given["aux_streams"], tf32=given["tf32"],
+        timing_cache=timing_folder() if timed else None, hardware=given["hardware_compatible"] or "",
+        version_compatible=given["version_compatible"], targets=given["target"],
+        verbose=logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG),
+    )  # fmt: skip
 
 
 def _precision(given: dict[str, Any]) -> Precision | None:
@@ -133,23 +182,39 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _tell(built: Built, backend: str) -> None:
+def _tell(built: Built) -> None:
     header = built.header
-    if header.precision != "fp32" and built.ran == "f32":
+    backend = header.backend
+    if header.precision != "fp32" and built.ran == "f32" and not header.target.needs_gpu:
         units = "half-precision units" if header.precision == "fp16" else "integer convolutions"
         stderr.print(f"rtpsp: {backend} has no {units} to use on this CPU: the engine runs in f32 here")
     if built.quantised is not None and built.quantised.parts:
         stdout.print(parts_table(built.quantised.parts))
-    size = built.path.stat().st_size / 1e6
-    notes = "".join(f"  {note}\n" for note in built.notes)
-    stdout.print(
-        f"{built.path}\n{notes}"
-        f"  {backend}, {header.precision}, runs in {built.ran}, {size:.1f} MB, class agreement with the FP32 graph "
-        f"{built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)\n"
-        f"  next: rtpsp run --camera --engine {built.path}   (or --source FILE)",
-        soft_wrap=True,
-        markup=False,
-    )
+    size = f"{built.path.stat().st_size / 1e6:.1f} MB"
+    lines = [*built.notes]
+    if built.why_not_run:
+        lines += [
+            f"{backend}, {header.precision}, {size}{_for(header.target)}",
+            f"could not be run here ({built.why_not_run}); its graph has, by ONNX Runtime, a class agreement with the "
+            f"FP32 graph of {built.agreement:.3%} on a synthetic frame",
+            f"next: copy it to the GPU machine; there: rtpsp run --camera --engine {built.path}   (or --source FILE)",
+        ]
+    else:
+        lines += [
+            f"{backend}, {header.precision}, runs in {built.ran}, {size}{_for(header.target)}, class agreement with "
+            f"the FP32 graph {built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)",
+            f"next: rtpsp run --camera --engine {built.path}   (or --source FILE)",
+        ]
+    told = "".join(f"  {line}\n" for line in lines)
+    stdout.print(f"{built.path}\n{told}", end="", soft_wrap=True, markup=False)
+
+
+def _for(target: Target) -> str:
+    """The GPUs that it runs on; nothing of an engine for a CPU."""
+    if not target.needs_gpu:
+        return ""
+    later = " or later" if target.or_later else ""
+    return f", for compute capability {', '.join(target.compute_capabilities)}{later}"
 
 
 def parts_table(parts: Iterable[Part]) -> Table:

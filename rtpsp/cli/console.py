@@ -62,6 +62,22 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         return int(found[1]), int(found[2])
 
 
+class Capability(click.ParamType):  # type: ignore[type-arg]  # as Size
+    """A compute capability as NVIDIA's tools write it, ``sm89``, or as its tables do, ``8.9``; gives the latter."""
+
+    name = "smNN"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As it is written, not in capitals."""
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = re.fullmatch(r"(?:sm_?)?(1[0-9]|[1-9])\.?([0-9])", str(value), re.ASCII | re.IGNORECASE)
+        if found is None:
+            self.fail(f"{value!r} is not a compute capability: give one such as sm89 or 8.9", param, ctx)
+        return f"{found[1]}.{found[2]}"
+
+
 @contextmanager
 def steps(title: str) -> Iterator[Tell]:
     """A progress bar for work in steps; it appears with the first step, and not at all where there is none."""

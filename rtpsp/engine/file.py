@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import struct
 from dataclasses import dataclass
@@ -177,8 +178,10 @@ def rebuild(header: EngineHeader, path: Path, for_this_machine: bool = False) ->
         words += _ranges(header.options.get("int8"))
     if header.options.get("confidence"):
         words.append("--confidence")
+    if header.options.get("batch", 1) != 1:
+        words += ["--batch", str(header.options["batch"])]
     if not for_this_machine:
-        words += ["--backend", header.backend]
+        words += ["--backend", header.backend, *_of_the_builder(header.options.get("plan"))]
     words += ["-o", str(path)]
     return f"build {'one for this machine' if for_this_machine else 'it again'} with '{shlex.join(words)}'"
 
@@ -187,3 +190,19 @@ def _ranges(int8: Any) -> list[str]:
     """The option that gives INT8 the ranges it had; none for a model that comes with them."""
     cache = int8.get("cache") if isinstance(int8, dict) else None
     return ["--calib-cache", cache] if isinstance(cache, str) and cache.isprintable() else []
+
+
+def _of_the_builder(plan: Any) -> list[str]:
+    """The options that tell TensorRT's builder what it was told; what no builder was ever told is left out."""
+    plan = plan if isinstance(plan, dict) else {}
+    words: list[str] = []
+    targets = plan.get("targets")
+    for target in targets if isinstance(targets, list) else []:
+        if isinstance(target, str) and re.fullmatch(r"\d+\.\d", target):
+            words += ["--target", f"sm{target.replace('.', '')}"]
+    for name, unit in {"workspace": 1 << 20, "optimisation_level": 1, "aux_streams": 1}.items():
+        if type(plan.get(name)) is int:
+            words += [f"--{name.replace('_', '-')}", str(plan[name] // unit)]
+    if plan.get("hardware") in ("ampere+", "same"):
+        words += ["--hardware-compatible", plan["hardware"]]
+    return words + [f"--{name.replace('_', '-')}" for name in ("version_compatible", "tf32") if plan.get(name) is True]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rtpsp.cli import config
 from rtpsp.cli._verbs import VERBS, Asked, Verb, group
-from rtpsp.cli.console import Size
+from rtpsp.cli.console import Capability, Size
 from rtpsp.errors import InputError, RtpspError, UsageError
 from tests.cli.conftest import Call
 
@@ -237,6 +237,8 @@ def values_of(kind: click.ParamType[Any]) -> st.SearchStrategy[str]:
         return st.floats(low, high, exclude_min=kind.min_open, allow_nan=False, allow_infinity=False).map(str)
     if isinstance(kind, Size):
         return st.tuples(st.integers(1, 9999), st.integers(1, 9999)).map("{0[0]}x{0[1]}".format)
+    if isinstance(kind, Capability):
+        return st.sampled_from(["sm89", "8.9", "SM_120", "12.1"])
     if isinstance(kind, click.types.IntParamType):
         return st.integers(-(10**9), 10**9).map(str)
     if isinstance(kind, click.types.FloatParamType):
