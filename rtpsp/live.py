@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rtpsp.engine import load_engine
 from rtpsp.engine.base import Engine, EngineOptions, check_mask_size
+from rtpsp.engine.exchange import DeviceIOChoice
 from rtpsp.errors import UsageError
 from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
-from rtpsp.stream.inference import check_min_confidence
+from rtpsp.stream.inference import check_device_io, check_min_confidence
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.render import RenderOptions
 from rtpsp.stream.report import RunReport, divide_threads
@@ -41,7 +42,10 @@ class RunOptions:
             0 leave every pixel the likeliest class.
         mask_size: ``model`` decides each pixel's class at the model's size, ``frame`` at the frame's own, from scores
             interpolated there: borders are smoother where the frame is the larger one. Needs an engine whose header
-            says ``tail=host``.
+            says ``tail=host``. None is ``frame`` where `device_io` is on, else ``model``.
+        device_io: Whether the engine's device brings frames to the model's size, makes class maps of the frame's own
+            and draws overlay or mask: ``auto`` where it can and no other option stands against it, ``on`` or an error,
+            ``off``. An `Engine` that is given keeps its own.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -54,11 +58,14 @@ class RunOptions:
     threads: int = 0
     depth: int = 1
     min_confidence: float | None = None
-    mask_size: MaskSize = "model"
+    mask_size: MaskSize | None = None
+    device_io: DeviceIOChoice = "auto"
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
-        check_mask_size(self.mask_size)
+        if self.mask_size is not None:
+            check_mask_size(self.mask_size)
+        check_device_io(self.device_io, self.min_confidence, self.mask_size)
 
 
 def run(
@@ -109,7 +116,7 @@ def open_pipeline(
     try:
         threads = divide_threads(budget, source.info.live)
         if not isinstance(engine, Engine):
-            engine = load_engine(engine, EngineOptions(threads=threads.engine, depth=options.depth))
+            engine = load_engine(engine, EngineOptions(threads.engine, options.depth, options.device_io))
         selected = Selection(source, options.every, options.max_fps, options.max_frames, options.pace)
         how = PipelineOptions(options.policy, threads, options.render, options.min_confidence, options.mask_size)
         return Pipeline(selected, engine, sinks, how)

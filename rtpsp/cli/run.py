@@ -13,7 +13,7 @@ from rtpsp.cli.console import Size
 SECTIONS = {
     "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
-    "Model and machine": ("engine", "min_confidence", "mask_size", "threads", "depth"),
+    "Model and machine": ("engine", "min_confidence", "mask_size", "device_io", "threads", "depth"),
     "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
 }
@@ -62,10 +62,16 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
 @click.option(
     "--mask-size",
     type=click.Choice(["model", "frame"]),
-    default="model",
-    show_default=True,
     help="Decide each pixel's class at the model's size, or at the frame's own: smoother borders where that is larger. "
-    "An engine of your own must be built with --tail host.",
+    "An engine of your own must be built with --tail host.  [default: frame with device IO, else model]",
+)
+@click.option(
+    "--device-io",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Let the GPU resize frames, map classes at the frame's own size and draw the picture: where it can, or always "
+    "(an error where it cannot), or never.",
 )
 @click.option("--camera-size", type=Size(), help="Size to ask a webcam for, height first, e.g. 720x1280.")
 @click.option(

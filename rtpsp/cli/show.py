@@ -64,6 +64,7 @@ def print_run(report: RunReport) -> None:
     rate = f"{report.fps:.1f} fps" if report.fps else "-"
     lines = [
         f"model   {engine['model']} {size}, {engine['backend']} {engine['precision']}, ran in {engine['ran'] or '-'}"
+        + (", device IO" if engine.get("device_io") else "")
         + (f", unknown below {engine['min_confidence']:g}" if "min_confidence" in engine else ""),
         f"frames  {frames.received} in, {frames.shown} out, {sum(frames.dropped.values())} dropped"
         + (f" ({drops})" if drops else "")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rtpsp.arrays import ClassMap as ClassMap
 from rtpsp.arrays import Image as Image
+from rtpsp.drawing import Drawing
 from rtpsp.fit import FitPlan
 
 View = Literal["overlay", "mask", "side-by-side", "frame"]
@@ -60,6 +61,19 @@ class Stamps:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A picture that an engine's device drew.
+
+    Attributes:
+        drawing: What it shows.
+        picture: uint8 [height, width, 3] BGR at the source's size; the receiver's own.
+    """
+
+    drawing: Drawing
+    picture: Image
+
+
+@dataclass(frozen=True)
 class Segmented:
     """A frame with its answer, on its way from the inference thread to rendering.
 
@@ -69,6 +83,7 @@ class Segmented:
         class_map: Class ids [H, W] at the model's size, or at the frame's with ``mask_size`` so; the receiver's own.
         plan: How the two lie over each other.
         stamps: Up to `inferred`.
+        drawn: The picture, where the device drew one.
     """
 
     frame: Frame
@@ -76,6 +91,7 @@ class Segmented:
     class_map: ClassMap
     plan: FitPlan
     stamps: Stamps
+    drawn: Drawn | None = None
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
+from rtpsp.drawing import Drawing
 from rtpsp.engine.base import Engine, Ticket
+from rtpsp.engine.exchange import DeviceIOChoice
 from rtpsp.errors import UsageError
 from rtpsp.fit import FitPlan, MaskSize, no_class, plan_fit
 from rtpsp.spec import ModelSpec
-from rtpsp.stream.frame import Frame, Segmented, Stamps
+from rtpsp.stream.frame import Drawn, Frame, Segmented, Stamps
 from rtpsp.stream.slot import Slot
 from rtpsp.timing import Series, now
+
+_log = logging.getLogger(__name__)
 
 
 class _Batch(NamedTuple):
@@ -25,6 +31,7 @@ class _Batch(NamedTuple):
     plan: FitPlan
     stamps: Stamps
     ticket: Ticket
+    drawing: Drawing | None
 
 
 class Inference:
@@ -34,14 +41,19 @@ class Inference:
         engine: Not open; `run` enters it.
         frames: What to segment.
         answers: Where it goes; ended when `run` returns, however it does.
-        preprocess: Gets the time for BGR conversion and fit of each frame.
+        preprocess: Gets the time for BGR conversion and fit of each frame; with device IO the engine does the latter.
         infer: Gets the time from submitting each frame to having its class map, its unknown pixels marked.
         min_confidence: Pixels with less become `rtpsp.fit.no_class`, 0..1; `check_min_confidence` has been called.
         mask_size: Whether class maps are of the model's size or of each frame's; `check_mask_size` has been called.
+            None is the frame's where the engine's device makes them, else the model's.
+        first_size: (height, width) that frames are expected to have: an engine with device IO warms up on it.
+        to_drawing: Called for each frame, in the same thread: what a device is to draw of it.
 
     Attributes:
-        ready: Set once the engine is open and warm.
-        ran: Number format of the engine's convolutions, once it is open.
+        ready: Set once the engine is open and warm; the other attributes are what they will be from then on.
+        ran: Number format of the engine's convolutions.
+        device_io: Whether the engine's device resizes the frames, makes their class maps and draws.
+        mask_size: Of the class maps that go out.
     """
 
     def __init__(
@@ -52,33 +64,84 @@ class Inference:
         preprocess: Series,
         infer: Series,
         min_confidence: float | None = None,
-        mask_size: MaskSize = "model",
+        mask_size: MaskSize | None = None,
+        first_size: tuple[int, int] | None = None,
+        to_drawing: Callable[[], Drawing | None] = lambda: None,
     ) -> None:
         self.ready = threading.Event()
         self.ran = ""
+        self.device_io = False
+        self.mask_size: MaskSize = mask_size or "model"
         self._engine = engine
         self._frames = frames
         self._answers = answers
         self._preprocess = preprocess
         self._infer = infer
-        self._min_confidence = min_confidence
-        self._mask_size = mask_size
+        self._min_confidence = min_confidence or None
+        self._mask_size_asked = mask_size
+        self._first_size = first_size
+        self._to_drawing = to_drawing
+        self._plan: FitPlan | None = None
         self._free: deque[Image] = deque()
         self._in_flight: deque[_Batch] = deque()
 
     def run(self) -> None:
-        """Work until the frames end or nobody takes the answers."""
+        """Work until the frames end or nobody takes the answers.
+
+        Raises:
+            RtpspError: What the engine raised, or a frame's `to_bgr`.
+        """
         try:
             with self._engine as engine:
-                shape = (1, *engine.spec.size, 3)
-                self._free.extend(np.zeros(shape, np.uint8) for _ in range(engine.depth))
-                engine.infer(self._free[0])  # the first batch pays for lazy set-up in every backend
-                self.ran = engine.ran
-                self.ready.set()
-                self._run_all()
+                try:
+                    self._open(engine)
+                    self.ready.set()
+                    self._run_all()
+                finally:
+                    self._free.clear()  # the engine's own memory
+                    self._end()  # and not after it is closed: nobody waits for a driver that hangs after its failure
         finally:
-            self._answers.end()
-            self._frames.close()
+            self._end()
+
+    def describe(self) -> dict[str, str | int | float]:
+        """What segments, for a report."""
+        spec, header = self._engine.spec, self._engine.header
+        return {
+            "model": spec.name,
+            "height": spec.height,
+            "width": spec.width,
+            "classes": len(spec.labels),
+            "fit": spec.fit,
+            "backend": header.backend,
+            "precision": header.precision,
+            "ran": self.ran,
+            "mask_size": self.mask_size,
+            "device_io": self.device_io,
+            **({} if self._min_confidence is None else {"min_confidence": self._min_confidence}),
+        }
+
+    def _end(self) -> None:
+        self._answers.end()
+        self._frames.close()
+
+    def _open(self, engine: Engine) -> None:
+        """Settle how frames go in, and run a first one: it pays for lazy set-up in every backend.
+
+        With device IO that is memory by the frame's size, for each batch in flight and one more.
+        """
+        self.ran = engine.ran
+        self.device_io = engine.device_io and self._mask_size_asked != "model"
+        if self.device_io:
+            self.mask_size = "frame"
+            size = self._first_size or engine.spec.size
+            image, plan = np.zeros((*size, 3), np.uint8), self._plan_for(size)
+            for _ in range(engine.depth + 1):
+                engine.collect(engine.submit_frame(image, plan, self._to_drawing()))
+            return
+        if engine.device_io:
+            _log.warning("device IO is off: it makes class maps of the frame's size, --mask-size model asks for others")
+        self._free.extend(engine.frame_buffer() for _ in range(engine.depth))
+        engine.infer(self._free[0])
 
     def _run_all(self) -> None:
         while True:
@@ -101,15 +164,30 @@ class Inference:
         if frame is None:
             return None
         stamps = Stamps(frame.captured, dequeued=now())
-        buffer = self._free[0]
-        self._free.rotate(-1)
         with self._preprocess.timed():
             image = frame.to_bgr(None)
-            plan = plan_fit((image.shape[0], image.shape[1]), self._engine.spec)
-            plan.to_model(image, buffer[0])
-        cells = self._engine.cells if self._mask_size == "frame" else None
-        ticket = self._engine.submit(buffer, grid=plan.grid(cells) if cells else None)
-        return _Batch(frame, image, plan, stamps, ticket)
+            plan = self._plan_for((image.shape[0], image.shape[1]))
+            buffer = None if self.device_io else self._fitted(image, plan)
+        drawing = None
+        if buffer is None:
+            drawing = self._to_drawing()
+            ticket = self._engine.submit_frame(np.ascontiguousarray(image), plan, drawing)
+        else:
+            cells = self._engine.cells if self.mask_size == "frame" else None
+            ticket = self._engine.submit(buffer, grid=plan.grid(cells) if cells else None)
+        return _Batch(frame, image, plan, stamps, ticket, drawing)
+
+    def _fitted(self, image: Image, plan: FitPlan) -> Image:
+        """In the buffer that was used longest ago: no batch under way has it."""
+        buffer = self._free[0]
+        self._free.rotate(-1)
+        plan.to_model(image, buffer[0])
+        return buffer
+
+    def _plan_for(self, size: tuple[int, int]) -> FitPlan:
+        if self._plan is None or self._plan.source_size != size:
+            self._plan = plan_fit(size, self._engine.spec)
+        return self._plan
 
     def _finish(self, batch: _Batch) -> Segmented:
         result = self._engine.collect(batch.ticket)
@@ -117,11 +195,14 @@ class Inference:
         if self._min_confidence and result.confidence is not None:
             class_map = drop_unsure(class_map, result.confidence[0], self._min_confidence, self._engine.spec)
             inferred = now()
-        if self._mask_size == "frame":
+        if self.mask_size == "frame" and not self.device_io:
             class_map = batch.plan.place(class_map)
+        drawn = None
+        if batch.drawing is not None and result.picture is not None:
+            drawn = Drawn(batch.drawing, result.picture[0])
         self._infer.add(inferred - result.submitted)
         stamps = replace(batch.stamps, inferred=inferred)
-        return Segmented(batch.frame, batch.image, class_map, batch.plan, stamps)
+        return Segmented(batch.frame, batch.image, class_map, batch.plan, stamps, drawn)
 
 
 def check_min_confidence(value: float | None, engine: Engine | None = None) -> None:
@@ -138,6 +219,22 @@ def check_min_confidence(value: float | None, engine: Engine | None = None) -> N
         raise UsageError(
             f"engine of {engine.spec.name} gives no confidence, --min-confidence needs it: build it with "
             f"'rtpsp build-engine MODEL --confidence'"
+        )
+
+
+def check_device_io(choice: DeviceIOChoice, min_confidence: float | None, mask_size: MaskSize | None) -> None:
+    """A device that takes whole frames gives no confidence, and class maps of the frame's size alone.
+
+    Raises:
+        UsageError: It is ``on`` beside options that ask for something else.
+    """
+    if choice != "on":
+        return
+    if min_confidence:
+        raise UsageError("device IO gives no confidence, which --min-confidence needs: leave it or --device-io on out")
+    if mask_size == "model":
+        raise UsageError(
+            "device IO makes class maps of the frame's size, and --mask-size is model: leave it or --device-io on out"
         )
 
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 
 import cv2
 
+from rtpsp.drawing import Drawing
 from rtpsp.engine.base import Engine, check_mask_size
 from rtpsp.errors import MissingError, SourceLost, UsageError
 from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
-from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps
-from rtpsp.stream.inference import Inference, check_min_confidence
+from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps, View
+from rtpsp.stream.inference import Inference, check_device_io, check_min_confidence
 from rtpsp.stream.render import Renderer, RenderOptions
 from rtpsp.stream.report import FrameCounts, RunReport, ThreadPlan, divide_threads
 from rtpsp.stream.sink import Sink
@@ -48,18 +49,20 @@ class PipelineOptions:
         threads: The budget of CPU threads as divided; None divides the machine's cores.
         render: How pictures are drawn.
         min_confidence: Pixels that the engine is less sure of get no class, 0..1; None and 0 leave every pixel its own.
-        mask_size: ``model`` or ``frame``; see `rtpsp.fit.MaskSize`.
+        mask_size: ``model`` or ``frame``, see `rtpsp.fit.MaskSize`; None is ``frame`` with an engine whose device takes
+            whole frames, and ``model`` with any other. ``model`` leaves that device's part to the CPU.
     """
 
     policy: Policy | None = None
     threads: ThreadPlan | None = None
     render: RenderOptions = field(default_factory=RenderOptions)
     min_confidence: float | None = None
-    mask_size: MaskSize = "model"
+    mask_size: MaskSize | None = None
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
-        check_mask_size(self.mask_size)
+        if self.mask_size is not None:
+            check_mask_size(self.mask_size)
 
 
 class Pipeline:
@@ -72,7 +75,8 @@ class Pipeline:
         options: How the loop runs.
 
     Raises:
-        UsageError: The engine takes more than one frame at a time, or lacks a confidence or scores that are needed.
+        UsageError: The engine takes more than one frame at a time, lacks a confidence or scores that are needed, or is
+            to have a device IO that the options stand against.
     """
 
     def __init__(
@@ -82,18 +86,19 @@ class Pipeline:
             raise UsageError(f"engine takes batches of {engine.batch}, a live run needs 1: build it with --batch 1")
         options = options or PipelineOptions()
         check_min_confidence(options.min_confidence, engine)
-        check_mask_size(options.mask_size, engine)
-        self._mask_size = options.mask_size
-        self._min_confidence = options.min_confidence or None
+        if options.mask_size is not None:
+            check_mask_size(options.mask_size, engine)
+        check_device_io(engine.options.device_io, options.min_confidence, options.mask_size)
         self._source = source
         self._engine = engine
         self._sinks = tuple(sinks)
         self.policy: Policy = options.policy or ("latest" if source.info.live else "every")
         self._threads = options.threads or divide_threads(usable_threads(), source.info.live)
-        unknown = options.render.unknown or self._min_confidence is not None or engine.spec.fit == "crop"
+        unknown = options.render.unknown or bool(options.min_confidence) or engine.spec.fit == "crop"
         self._renderer = Renderer(engine.spec.labels, replace(options.render, unknown=unknown))
         self._frames: Slot[Frame] = Slot(self.policy)
         self._answers: Slot[Segmented] = Slot(self.policy)
+        self._drawing: Drawing | None = None
         self._series = {stage: Series() for stage in STAGES}
         self._age = Series()
         self._rate = Rate()
@@ -102,8 +107,10 @@ class Pipeline:
         self._ended = ""
         self._stop_reason = ""
         self._failures: list[BaseException] = []
-        timed = (self._series["preprocess"], self._series["infer"])
-        self._inference = Inference(engine, self._frames, self._answers, *timed, self._min_confidence, self._mask_size)
+        self._inference = Inference(
+            engine, self._frames, self._answers, self._series["preprocess"], self._series["infer"],
+            options.min_confidence, options.mask_size, (source.info.height, source.info.width), lambda: self._drawing,
+        )  # fmt: skip
         self._workers = [
             threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)
             for stage, work in (("infer", self._inference.run), ("capture", self._capture))
@@ -129,6 +136,7 @@ class Pipeline:
                 for sink in self._sinks:
                     opened.append(sink)
                     sink.open(self._source.info, self._engine.spec)
+                self._views()
                 self._start_workers()
                 self._render()
         except BaseException as error:
@@ -160,7 +168,7 @@ class Pipeline:
             stages |= sink.stages()
         return RunReport(
             source=info,
-            engine=self._describe_engine(),
+            engine=self._inference.describe(),
             policy=self.policy,
             threads=replace(self._threads, engine=self._engine.options.threads or self._threads.engine),
             frames=counts,
@@ -172,21 +180,6 @@ class Pipeline:
             ended=self._ended or self._stop_reason or self._source.ended,
             versions=self._engine.header.versions,
         )
-
-    def _describe_engine(self) -> dict[str, str | int | float]:
-        spec, header = self._engine.spec, self._engine.header
-        return {
-            "model": spec.name,
-            "height": spec.height,
-            "width": spec.width,
-            "classes": len(spec.labels),
-            "fit": spec.fit,
-            "backend": header.backend,
-            "precision": header.precision,
-            "ran": self._inference.ran,
-            **({} if self._min_confidence is None else {"min_confidence": self._min_confidence}),
-            **({} if self._mask_size == "model" else {"mask_size": self._mask_size}),
-        }
 
     def _start_workers(self) -> None:
         infer, capture = self._workers
@@ -259,10 +252,11 @@ class Pipeline:
 
     def _show(self, item: Segmented) -> None:
         with self._series["render"].timed():
-            class_map = item.class_map if self._mask_size == "frame" else item.plan.to_source(item.class_map)
-            views = {sink.view for sink in self._sinks if sink.view}
+            whole = self._inference.mask_size == "frame"
+            class_map = item.class_map if whole else item.plan.to_source(item.class_map)
+            views = self._views()
             status = self._status(item.stamps) if views else ""
-            pictures = {view: self._renderer.draw(view, item.image, class_map, status) for view in views}
+            pictures = self._renderer.draw_all(views, item.image, class_map, status, item.drawn)
         rendered = replace(item.stamps, rendered=now())
         with self._series["sink"].timed():
             for sink in self._sinks:
@@ -271,6 +265,12 @@ class Pipeline:
         self._age.add(handed_over - item.stamps.captured)
         self._rate.add(handed_over)
         self._recent.add(handed_over)
+
+    def _views(self) -> set[View]:
+        """What the sinks want now; and from the next frame on a device draws what helps with it."""
+        views = {view for sink in self._sinks if (view := sink.view)}
+        self._drawing = self._renderer.to_drawing(views)
+        return views
 
     def _status(self, stamps: Stamps) -> str:
         fps = self._recent.fps

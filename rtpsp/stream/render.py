@@ -1,11 +1,11 @@
 """From a frame and its class map to a picture: overlay, mask, side by side; legend and head-up display on top.
 
-A pixel without a class, because the model was not sure of it or never saw it, is *unknown*. It is drawn as diagonal
-stripes of two greys, in place of a class's colour: palettes have greys and black of their own, but no stripes.
+What pictures are made of stands in `rtpsp.drawing`: a device can draw them as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.errors import UsageError
+from rtpsp.drawing import Drawing, check_alpha, row_height, stripes
 from rtpsp.labels import LabelSet
-from rtpsp.stream.frame import View
+from rtpsp.stream.frame import Drawn, View
 
 LEGEND_CLASSES = 24
 """Up to so many classes the legend lists them all; of larger sets it lists the ones that fill most of the picture."""
@@ -27,8 +27,6 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_HEIGHT = 22.0
 """Pixels that a capital of `_FONT` measures at scale 1."""
 _PANEL_OPACITY = 0.65
-_STRIPES = (64, 176)
-"""Grey levels of what has no class."""
 _WHITE = (255, 255, 255)
 
 _Colour: TypeAlias = tuple[int, int, int] | None
@@ -53,8 +51,7 @@ class RenderOptions:
     unknown: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise UsageError(f"alpha is {self.alpha}, expected 0 (only the frame) to 1 (only the class colours)")
+        check_alpha(self.alpha)
 
 
 class Renderer:
@@ -70,7 +67,27 @@ class Renderer:
         self.options = options or RenderOptions()
         self._colours = _colour_table(labels)
 
-    def draw(self, view: View, image: Image, class_map: ClassMap, status: str = "") -> Image:
+    def to_drawing(self, views: Collection[View]) -> Drawing | None:
+        """What a device had best draw for these views: the overlay, which is the most work, else the mask.
+
+        Returns:
+            None where no view is made of it.
+        """
+        if "overlay" in views or "side-by-side" in views:
+            return Drawing("overlay", self.options.alpha)
+        return Drawing("mask", self.options.alpha) if "mask" in views else None
+
+    def draw_all(
+        self, views: Collection[View], image: Image, class_map: ClassMap, status: str = "", drawn: Drawn | None = None
+    ) -> dict[View, Image]:
+        """A picture for each view; see `draw`. The caller owns them all, and none shares memory with another."""
+        # Side by side first: it copies what the device drew, which then becomes the other picture, panels and all.
+        first = sorted(views, key=lambda view: view != "side-by-side")
+        return {view: self.draw(view, image, class_map, status, drawn) for view in first}
+
+    def draw(
+        self, view: View, image: Image, class_map: ClassMap, status: str = "", drawn: Drawn | None = None
+    ) -> Image:
         """One picture.
 
         Args:
@@ -78,26 +95,30 @@ class Renderer:
             image: uint8 [H, W, 3] BGR; not changed.
             class_map: Class ids [H, W]; an id that is no class of the set is unknown.
             status: Text of the head-up display.
+            drawn: What the device drew of the same frame: it is used where it shows what is asked for.
 
         Returns:
-            uint8 [H, W, 3] BGR, twice as wide for ``side-by-side``; the caller owns it.
+            uint8 [H, W, 3] BGR, twice as wide for ``side-by-side``; the caller owns it. It may be the picture of
+            `drawn`, with legend and display written into it.
         """
-        picture = self._plain(view, image, class_map)
+        picture = self._plain(view, image, class_map, drawn)
         if self.options.legend and view != "frame":
             _blend_panel(picture, self._legend(class_map, image.shape[0]), bottom=True)
         if self.options.hud and status:
-            _blend_panel(picture, _text_panel((status,), (), _row_height(image.shape[0])), bottom=False)
+            _blend_panel(picture, _text_panel((status,), (), row_height(image.shape[0])), bottom=False)
         return picture
 
-    def _plain(self, view: View, image: Image, class_map: ClassMap) -> Image:
+    def _plain(self, view: View, image: Image, class_map: ClassMap, drawn: Drawn | None) -> Image:
         if view == "frame":
             return image.copy()
-        mask = self.to_colours(class_map)
-        if view == "mask":
-            return mask
-        alpha = self.options.alpha
-        blend: Image = np.asarray(cv2.addWeighted(image, 1 - alpha, mask, alpha, 0, dst=mask), np.uint8)
-        return blend if view == "overlay" else np.concatenate([image, blend], axis=1)
+        if drawn is not None and drawn.drawing == self.to_drawing((view,)):
+            picture = drawn.picture
+        else:
+            picture = self.to_colours(class_map)
+            if view != "mask":
+                alpha = self.options.alpha
+                picture = np.asarray(cv2.addWeighted(image, 1 - alpha, picture, alpha, 0, dst=picture), np.uint8)
+        return np.concatenate([image, picture], axis=1) if view == "side-by-side" else picture
 
     def to_colours(self, class_map: ClassMap) -> Image:
         """Class ids [H, W] as the palette's colours, uint8 [H, W, 3] BGR; stripes where the id is no class."""
@@ -110,7 +131,7 @@ class Renderer:
             colours = self._colours[known, 0]
             unknown = known == count
         if unknown.any():
-            cv2.copyTo(_stripes(*class_map.shape), unknown.view(np.uint8), dst=colours)
+            cv2.copyTo(stripes(*class_map.shape), unknown.view(np.uint8), dst=colours)
         return colours
 
     def _legend(self, class_map: ClassMap, height: int) -> _Panel:
@@ -122,7 +143,7 @@ class Renderer:
         colours: tuple[_Colour, ...] = tuple(self.labels.palette[label][::-1] for label in ids)
         if self.options.unknown:
             names, colours = (*names, "unknown"), (*colours, None)
-        return _text_panel(names, colours, _row_height(height))
+        return _text_panel(names, colours, row_height(height))
 
 
 @dataclass(frozen=True)
@@ -140,20 +161,6 @@ def _colour_table(labels: LabelSet) -> Image:
     return table
 
 
-def _row_height(picture_height: int) -> int:
-    return max(11, round(picture_height / 30))
-
-
-@lru_cache(maxsize=4)
-def _stripes(height: int, width: int) -> Image:
-    """uint8 [height, width, 3], read only: stripes from lower left to upper right."""
-    across = max(3, _row_height(height) // 4)
-    stripe = (np.add.outer(np.arange(height), np.arange(width)) // across % 2).astype(np.uint8)
-    pattern = np.ascontiguousarray(np.broadcast_to(np.array(_STRIPES, np.uint8)[stripe, None], (height, width, 3)))
-    pattern.flags.writeable = False
-    return pattern
-
-
 @lru_cache(maxsize=16)
 def _text_panel(lines: tuple[str, ...], colours: tuple[_Colour, ...], row: int) -> _Panel:
     """Lines of text on black, a swatch before each where colours are given."""
@@ -168,7 +175,7 @@ def _text_panel(lines: tuple[str, ...], colours: tuple[_Colour, ...], row: int) 
         if colours:
             swatch = (slice(top + row // 8, top + row - row // 8), slice(margin, margin + round(1.2 * row)))
             colour = colours[position]
-            panel[swatch] = _stripes(*panel.shape[:2])[swatch] if colour is None else colour
+            panel[swatch] = stripes(*panel.shape[:2])[swatch] if colour is None else colour
             solid[swatch] = True
         baseline = top + round((row + scale * _CAP_HEIGHT) / 2)
         cv2.putText(panel, line, (indent, baseline), _FONT, scale, _WHITE, 1, cv2.LINE_AA)
@@ -177,7 +184,7 @@ def _text_panel(lines: tuple[str, ...], colours: tuple[_Colour, ...], row: int) 
 
 def _blend_panel(picture: Image, panel: _Panel, bottom: bool) -> None:
     """Lay a panel over the left edge of a picture, in place; what does not fit is cut off."""
-    margin = _row_height(picture.shape[0]) // 2
+    margin = row_height(picture.shape[0]) // 2
     height = min(panel.image.shape[0], picture.shape[0] - 2 * margin)
     width = min(panel.image.shape[1], picture.shape[1] - 2 * margin)
     if height < 1 or width < 1:
