@@ -1,0 +1,86 @@
+"""The live loop on a clip in memory: frames a second with the engine's device doing the picture work, and without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpu.engines import frame_size, open_engine
+from gpu.models import VARIANTS
+from gpu.part import Job, Skip, rounded
+from rtpsp.arrays import Image
+from rtpsp.stream.frame import Frame
+from rtpsp.stream.sink import NullSink
+from rtpsp.stream.source import Source, SourceInfo
+from rtpsp.timing import now
+
+if TYPE_CHECKING:
+    from rtpsp.engine.base import Engine
+
+DISTINCT = 30
+
+
+class Clip(Source):
+    """A drawn street from memory, over and over: neither decoding nor drawing is timed."""
+
+    def __init__(self, count: int, size: tuple[int, int]) -> None:
+        from rtpsp.sim import Street
+
+        street = Street(*size, seed=1)
+        self.info = SourceInfo("a drawn street from memory", "sim", *size, frames=count)
+        self._pictures = [street.draw(index) for index in range(min(count, DISTINCT))]
+        self._count, self._next = count, 0
+
+    def read(self) -> Frame | None:
+        if self._next == self._count:
+            return None
+        index, self._next = self._next, self._next + 1
+        picture = self._pictures[index % len(self._pictures)]
+
+        def to_bgr(out: Image | None) -> Image:
+            if out is None:
+                return picture.copy()
+            out[...] = picture
+            return out
+
+        return Frame(index, index / 30, now(), self.info.height, self.info.width, to_bgr)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Shown(NullSink):
+    """Asks for a picture and does nothing with it."""
+
+    view = "overlay"
+
+
+def loop(job: Job) -> dict[str, Any]:
+    """The fastest engine with scores, by the parts before, in the loop: device IO on and off, one and two in flight."""
+    flavour, network = job.arguments
+    times = {}
+    for variant in VARIANTS:
+        found = job.results.get(f"engine-{flavour}-{network}-{variant}", {})
+        if found.get("status") == "ok" and variant.tail == "host":
+            times[str(variant)] = found["data"]["device_graph"]["median_ms"]
+    if not times:
+        raise Skip("no engine went well alone")
+    best = min(times, key=lambda name: times[name])
+    job.keep(engine=best)
+    path = job.work / f"{network}-{best}.{flavour}.engine"
+    for device_io in ("on", "off"):
+        for depth in (1, 2):
+            engine = open_engine(path, device_io=device_io, depth=depth)
+            job.keep(
+                **{f"device_io_{device_io}_depth_{depth}": run_loop(engine, 20 if job.quick else 600, frame_size(job))}
+            )
+    return {}
+
+
+def run_loop(engine: Engine, frames: int, size: tuple[int, int]) -> dict[str, Any]:
+    """One run with an overlay asked for: frames a second, and what each stage takes."""
+    from rtpsp.live import RunOptions, run
+
+    report = run(Clip(frames, size), engine, [Shown()], RunOptions(policy="every"))
+    stages = {f"{name}_median_ms": rounded(summary.median) for name, summary in report.stages.items()}
+    fps = None if report.fps is None else rounded(report.fps)
+    return {"fps": fps, "shown": report.frames.shown, "frame": list(size), **stages}
