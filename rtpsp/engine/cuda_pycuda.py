@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pycuda.driver as driver
+import pycuda  # first, so that where it is missing nothing else is looked for
 from numpy.typing import DTypeLike, NDArray
 
 from rtpsp.engine.cuda_binding import CaptureFailed, CudaFailed, Facts, Raw
+
+if sys.platform == "linux":
+    # A wheel that was linked without a driver at hand does not name the library that it needs, and does not find it.
+    try:
+        ctypes.CDLL("libcuda.so.1", mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise ImportError(str(error)) from error
+driver: Any = importlib.import_module(f"{pycuda.__name__}.driver")
 
 _ATTRIBUTES = driver.device_attribute
 _FLAGS = driver.event_flags
