@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -137,8 +138,9 @@ class CudaDevice:
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """Make one graph of what `work` puts onto a stream, which does not run now.
 
-        Other threads may allocate meanwhile; `work` may neither allocate nor wait. The stream is usable afterwards,
-        also where this raises.
+        Other threads may open and close devices, allocate, and wait for their own streams meanwhile; who waits for the
+        whole GPU, as ``torch.cuda.synchronize`` does, gets an error and ends the capture. `work` may neither allocate
+        nor wait. The stream is usable afterwards, also where this raises.
 
         Raises:
             CaptureFailed: It could not be captured, with the reason; also where `work` raises it.
@@ -174,9 +176,13 @@ class CudaDevice:
         owned.release()
 
     def synchronize(self) -> None:
-        """Wait for all that was given to the GPU's context, by any thread."""
+        """Wait for all that was given to this device's streams; the GPU's other work goes on.
+
+        CUDA's own wait for a whole context would fail while a stream in any thread captures, and end that capture.
+        """
         self.check()
-        self.context.synchronize()
+        for wait in self._waits():
+            wait()
 
     def own(self, thing: _Made) -> _Made:
         """Free it with all the rest."""
@@ -193,8 +199,7 @@ class CudaDevice:
     def close(self) -> list[MissingError]:
         """Wait, free everything, newest first, and give what failed; for `open_device` alone."""
         self.check()
-        steps: list[Callable[[], None]] = [self.context.synchronize]
-        steps += [thing.release for thing in reversed(self._owned.values())]
+        steps = [*self._waits(), *(thing.release for thing in reversed(self._owned.values()))]
         self._owned.clear()
         self._thread = None
         failed: list[MissingError] = []
@@ -204,6 +209,10 @@ class CudaDevice:
             except MissingError as error:
                 failed.append(error)
         return failed
+
+    def _waits(self) -> list[Callable[[], None]]:
+        streams = [thing for thing in self._owned.values() if isinstance(thing, Stream)]
+        return [partial(self.context.wait_stream, stream.raw) for stream in streams]
 
     def _make(self, nbytes: int, make: Callable[..., Raw], *arguments: Any) -> Raw:
         self.check()

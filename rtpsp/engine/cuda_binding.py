@@ -16,6 +16,7 @@ Raw = Any
 
 NO_DRIVER = "CUDA needs NVIDIA's driver, libcuda.so.1 was not found: install it, or use an engine for the CPU"
 OUT_OF_MEMORY = "out of memory"
+_CAPTURES = "nothing may wait for the whole GPU, in any thread, while a CUDA graph is captured"
 # The driver's own texts: PyCUDA tells no codes, and these have stood unchanged since CUDA 11.
 ADVICE = {
     "no CUDA-capable device is detected": "see what nvidia-smi lists, and whether CUDA_VISIBLE_DEVICES hides it",
@@ -29,6 +30,8 @@ ADVICE = {
     ),
     "system not yet initialized": "start nvidia-fabricmanager, or the machine again",
     "CUDA-capable device(s) is/are busy or unavailable": "another process holds the GPU: see nvidia-smi",
+    "operation not permitted when stream is capturing": _CAPTURES,
+    "operation failed due to a previous error during capture": _CAPTURES,
     OUT_OF_MEMORY: "another process may hold the GPU's memory: see nvidia-smi",
     "no kernel image is available for execution on the device": "build it for this GPU's compute capability",
     "the provided PTX was compiled with an unsupported toolchain.": "update the NVIDIA driver",
@@ -84,7 +87,6 @@ class Context(Protocol):
 
     def push(self) -> None: ...
     def pop(self) -> None: ...
-    def synchronize(self) -> None: ...
     def memory(self) -> tuple[int, int]: ...
 
     def allocate(self, nbytes: int) -> Raw: ...

@@ -60,9 +60,6 @@ class Context:
     def pop(self) -> None:
         _call(driver.Context.pop)
 
-    def synchronize(self) -> None:
-        _call(driver.Context.synchronize)
-
     def memory(self) -> tuple[int, int]:
         free, total = _call(driver.mem_get_info)
         return int(free), int(total)

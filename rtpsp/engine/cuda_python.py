@@ -68,9 +68,6 @@ class Context:
     def pop(self) -> None:
         _call(driver.cuCtxPopCurrent)
 
-    def synchronize(self) -> None:
-        _call(driver.cuCtxSynchronize)
-
     def memory(self) -> tuple[int, int]:
         free, total = _call(driver.cuMemGetInfo)
         return int(free), int(total)

@@ -149,9 +149,9 @@ class Lane:
         """See the class."""
         return self._picture if self._drawn else None
 
-    def upload(self, stream: Stream, image: Image | None = None) -> None:
-        """The frame to the device: `frame`, or an `image` of that shape in page-locked memory of the caller's."""
-        self._io.device.upload(self._frame, self.frame if image is None else image, stream)
+    def upload(self, stream: Stream) -> None:
+        """`frame` to the device."""
+        self._io.device.upload(self._frame, self.frame, stream)
 
     def resize(self, stream: Stream, to: Buffer) -> None:
         """The frame at the model's size, padded where the plan says so, into ``uint8 [1, H, W, 3]``."""

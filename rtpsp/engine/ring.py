@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtpsp.arrays import Image
+from rtpsp.engine.cuda_timing import LaunchTimer
 from rtpsp.engine.exchange import Answer
 from rtpsp.errors import MissingError
 from rtpsp.header import CLASS_MAP, CONFIDENCE, SCORES
@@ -100,6 +101,7 @@ class Ring:
         self.slots = [Slot(device, shape, outputs, spin) for _ in range(max(MIN_SLOTS, depth))]
         self._free = deque(self.slots)
         self._page_locked: set[int] = set()
+        self._timer: LaunchTimer | None = None
 
     def frame_buffer(self, shape: tuple[int, ...]) -> Image:
         """Page-locked zeros, uint8 [N, H, W, 3], which `start` need not copy; valid until the device closes."""
@@ -119,17 +121,25 @@ class Ring:
 
         Returns:
             Why that cannot be done, and every slot launches as before; empty where it was.
+
+        Raises:
+            MissingError: It cannot be done, and after that no inference runs as before either.
         """
+        launches = [slot.launch for slot in self.slots]
         graphs: list[Graph] = []
         try:
             for slot in self.slots:
                 graphs.append(self._device.capture(self.compute, slot.launch))
+            for slot, graph in zip(self.slots, graphs, strict=True):
+                slot.launch = partial(graph.launch, self.compute)
+            self.warm_up()  # the first launch brings a graph to the device, and is the first to fail
         except MissingError as error:  # TensorRT refused, or CUDA did
+            for slot, launch in zip(self.slots, launches, strict=True):
+                slot.launch = launch
+            self.warm_up()  # what failed may have left TensorRT or the device unable to run at all
             for graph in graphs:
                 self._device.free(graph)
             return str(error)
-        for slot, graph in zip(self.slots, graphs, strict=True):
-            slot.launch = partial(graph.launch, self.compute)
         return ""
 
     def start(self, frames: Image) -> Work:
@@ -184,21 +194,13 @@ class Ring:
         return Answer(slot.answers.get(CLASS_MAP), slot.answers.get(CONFIDENCE), slot.answers.get(SCORES))
 
     def kernel_times(self, runs: int) -> list[float]:
-        """Milliseconds on the device of `runs` inferences one after the other, without transfers."""
-        launch, compute = self.slots[0].launch, self.compute
-        begin, end = (self._device.event(timing=True) for _ in range(2))
-        try:
-            times = []
-            for _ in range(runs):
-                begin.record(compute)
-                launch()
-                end.record(compute)
-                end.synchronize()
-                times.append(end.milliseconds_since(begin))
-            return times
-        finally:
-            self._device.free(end)
-            self._device.free(begin)
+        """Milliseconds on the device of `runs` inferences one after the other, without transfers.
+
+        The host's time for launching is not in them: see `rtpsp.engine.cuda_timing.LaunchTimer`.
+        """
+        if self._timer is None:
+            self._timer = LaunchTimer(self._device, self.compute)
+        return [self._timer.milliseconds(self.slots[0].launch) for _ in range(runs)]
 
     def __enter__(self) -> Ring:
         return self

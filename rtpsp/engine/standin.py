@@ -64,6 +64,11 @@ class LayerInformationFormat(Enum):
     JSON = 0
 
 
+class ProfilingVerbosity(Enum):
+    LAYER_NAMES_ONLY = 0
+    DETAILED = 2
+
+
 class CudaGraphStrategy(Enum):
     DISABLED = 0
     WHOLE_GRAPH_CAPTURE = 1
@@ -98,6 +103,7 @@ class StandIn:
     TensorIOMode = TensorIOMode
     LayerInformationFormat = LayerInformationFormat
     CudaGraphStrategy = CudaGraphStrategy
+    ProfilingVerbosity = ProfilingVerbosity
 
     def __init__(self, fail: Mapping[str, int] | None = None) -> None:
         self.alive: Counter[str] = Counter()
@@ -192,8 +198,7 @@ class Engine(_Object):
         return len(self._names)
 
     def get_tensor_name(self, index: int) -> str:
-        name: str = self._names[index]
-        return name
+        return str(self._names[index])
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
@@ -256,6 +261,7 @@ class ExecutionContext(_Object):
         super().__init__(engine.standin, engine)
         self._engine = engine
         self._addresses: dict[str, int] = {}
+        self.nvtx_verbosity = ProfilingVerbosity.DETAILED  # as the plan
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         if self.standin.refuses("set_tensor_address"):
@@ -281,16 +287,14 @@ class ExecutionContext(_Object):
         frames = self._engine.get_tensor_shape(FRAMES)
         count = int(np.prod(frames[:3]))
         grid = (-(-count // _THREADS), 1, 1)
-        source = np.uint64(self._addresses[FRAMES])
         for name, (_, shape) in self._engine.outputs.items():
             more = [np.int32(frames[1] * frames[2]), np.int32(shape[1])] if name == SCORES else []
             kernel = self._engine.kernels["classes" if name == CLASS_MAP else name]
-            to = np.uint64(self._addresses[name])
+            source, to = (np.uint64(self._addresses[tensor]) for tensor in (FRAMES, name))
             kernel.launch(stream, grid, (_THREADS, 1, 1), source, to, np.int32(count), *more)
 
     def _stream(self, handle: int) -> Stream:
         """The device's stream of that handle, which a kernel's launch wants and TensorRT is not given."""
         device = self.standin.opened
         assert device is not None
-        things = device._owned.values()
-        return next(thing for thing in things if isinstance(thing, Stream) and thing.handle == handle)
+        return next(thing for thing in device._owned.values() if isinstance(thing, Stream) and thing.handle == handle)

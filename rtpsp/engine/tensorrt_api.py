@@ -41,6 +41,7 @@ class RuntimeModule(Protocol):
     TensorIOMode: types.TensorIOMode
     LayerInformationFormat: types.LayerInformationFormat
     CudaGraphStrategy: types.CudaGraphStrategy
+    ProfilingVerbosity: types.ProfilingVerbosity
 
 
 class TensorRT(RuntimeModule, Protocol):
@@ -52,7 +53,6 @@ class TensorRT(RuntimeModule, Protocol):
     BuilderFlag: types.BuilderFlag
     MemoryPoolType: types.MemoryPoolType
     NetworkDefinitionCreationFlag: types.NetworkDefinitionCreationFlag
-    ProfilingVerbosity: types.ProfilingVerbosity
     HardwareCompatibilityLevel: types.HardwareCompatibilityLevel
     ComputeCapability: Any  # asked for its enumerators by name, of which releases add some
 

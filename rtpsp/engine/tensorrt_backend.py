@@ -61,7 +61,8 @@ class TensorRTEngine(Engine):
         self._resources = ExitStack()
 
     def kernel_times(self, runs: int) -> list[float]:
-        """Milliseconds that the GPU takes for each of `runs` inferences, by its own events and without transfers.
+        """Milliseconds that the GPU takes for each of `runs` inferences, by its own events, without transfers and what
+        the host takes to launch them.
 
         Raises:
             UsageError: Not open, or open in another thread.
@@ -92,6 +93,7 @@ class TensorRTEngine(Engine):
                 slot.launch = partial(plan.enqueue, number, ring.compute.handle)
             ring.warm_up()
             if cache is not None:
+                ring.warm_up()  # TensorRT-RTX launches now what it captured in the first inference
                 cache.write(plan.compiled())
             elif self.options.cuda_graph and (reason := ring.capture()):
                 _log.warning("no CUDA graph, each inference is launched layer by layer: %s", reason)

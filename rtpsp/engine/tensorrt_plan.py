@@ -121,6 +121,8 @@ class LoadedPlan:
                 f"{self._name} cannot make an execution context, which needs {mib} MiB ({self._reason()}): close what "
                 f"else uses the GPU (see nvidia-smi), or use a smaller model, --batch 1 or less depth"
             )
+        # What a detailed plan tells profilers at each inference costs the host time; the inspector loses nothing by it.
+        self._contexts[-1].nvtx_verbosity = self._trt.ProfilingVerbosity.LAYER_NAMES_ONLY
         return len(self._contexts) - 1
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -157,12 +159,6 @@ class LoadedPlan:
         """What the engine inspector tells of the layers, as JSON; `rtpsp.engine.tensorrt_layers` reads it."""
         assert self._engine is not None
         return self._engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
-
-    @property
-    def context_bytes(self) -> int:
-        """Device memory of one context."""
-        assert self._engine is not None
-        return int(self._engine.device_memory_size_v2)
 
     def compiled(self) -> bytes:
         """Kernels that TensorRT-RTX compiled, for `configure`; empty where there is nothing new."""

@@ -64,6 +64,7 @@ class NetworkDefinitionCreationFlag(Protocol):
 
 
 class ProfilingVerbosity(Protocol):
+    LAYER_NAMES_ONLY: Enumerator
     DETAILED: Enumerator
 
 
@@ -161,6 +162,8 @@ class IRuntimeConfig(Protocol):
 
 class IExecutionContext(Protocol):
     """One inference at a time; of one thread at a time."""
+
+    nvtx_verbosity: Enumerator
 
     def set_tensor_address(self, name: str, memory: int) -> bool: ...
     def execute_async_v3(self, stream_handle: int) -> bool: ...

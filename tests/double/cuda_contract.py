@@ -221,20 +221,23 @@ class CudaContract:
     def _refuse() -> None:
         raise CaptureFailed("TensorRT has reasons of its own")
 
-    def test_other_threads_may_allocate_while_one_captures(self, device: CudaDevice, binding: str) -> None:
+    def test_other_threads_may_open_and_close_while_one_captures(self, device: CudaDevice, binding: str) -> None:
         stream = device.stream()
         problems: list[BaseException] = []
 
-        def allocate() -> None:
+        def use() -> None:
             try:
                 with open_device(0, binding) as other:
-                    other.allocate(1 << 16)
-                    other.stream().synchronize()
+                    scaler = Scaler(other)
+                    scaler.submit(numbers(1))
+                    other.synchronize()
+                    scaler.submit(numbers(2))
+                    other.free(other.allocate(1 << 16))
             except BaseException as error:
                 problems.append(error)
 
         def work() -> None:
-            thread = threading.Thread(target=allocate)
+            thread = threading.Thread(target=use)
             thread.start()
             thread.join()
             device.upload(buffer, values, stream)

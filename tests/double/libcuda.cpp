@@ -17,17 +17,21 @@
 
 namespace {
 
-// The contract suite's own kernel, there in PTX; see tests/double/cuda_contract.py.
+// Kernels that are there in PTX: the contract suite's own, see tests/double/cuda_contract.py, and the delay of
+// rtpsp/engine/cuda_timing.py, which takes no time where streams have no clock.
 void contract_scale(const float *from, float *to, int count, double factor, unsigned char offset) {
     const unsigned i = host_block_index.x * host_block_size.x + host_thread_index.x;
     if (int(i) < count)
         to[i] = from[i] * float(factor) + float(offset);
 }
-const HostKernel CONTRACT_KERNEL = host_kernel<contract_scale>("contract_scale");
+void rtpsp_delay(unsigned long long) {}
+const HostKernel PTX_KERNELS[] = {host_kernel<contract_scale>("contract_scale"),
+                                  host_kernel<rtpsp_delay>("rtpsp_delay")};
 
 const HostKernel *host_kernel_named(const char *name) {
-    if (!std::strcmp(CONTRACT_KERNEL.name, name))
-        return &CONTRACT_KERNEL;
+    for (const HostKernel &kernel : PTX_KERNELS)
+        if (!std::strcmp(kernel.name, name))
+            return &kernel;
     for (int i = 0; i < host_kernel_count; ++i)
         if (!std::strcmp(host_kernels[i].name, name))
             return &host_kernels[i];
@@ -153,7 +157,7 @@ API int cuCtxGetDevice(int *device) {
 
 API int cuCtxSynchronize() {
     return call("cuCtxSynchronize", nullptr, CONTEXT_, [] {
-        forbid_while_capturing_here();
+        forbid_while_any_captures([](const Capture &) { return true; }); // whatever its mode and thread
         wait_for_all();
     });
 }
@@ -203,6 +207,7 @@ API int cuMemHostAlloc(void **host, size_t nbytes, unsigned) {
 
 API int cuMemFreeHost(void *host) {
     return call("cuMemFreeHost", host, CLEANUP, [=] {
+        forbid_while_capturing_here();
         auto found = world.pinned_memory.find(static_cast<unsigned char *>(host));
         if (found == world.pinned_memory.end())
             throw Fault{INVALID_VALUE};
@@ -274,6 +279,7 @@ API int cuStreamSynchronize(void *stream) {
     return call("cuStreamSynchronize", stream, CONTEXT_, [=] {
         Stream &found = find(world.streams, stream);
         forbid_while_capturing(found.capture);
+        forbid_while_capturing_here();
         if (Op op = newest(found))
             wait_for(op);
     });
@@ -283,6 +289,7 @@ API int cuStreamQuery(void *stream) {
     return call("cuStreamQuery", stream, CONTEXT_, [=] {
         Stream &found = find(world.streams, stream);
         forbid_while_capturing(found.capture);
+        forbid_while_capturing_here();
         Op op = newest(found);
         if (op && !op->done) {
             step([&](const Op &head) { return comes_after(op, head); });
@@ -337,6 +344,7 @@ API int cuEventSynchronize(void *event) {
         Event &awaited = find(world.events, event);
         if (awaited.capture)
             throw Fault{CAPTURED_EVENT};
+        forbid_while_capturing_here();
         if (awaited.point)
             wait_for(awaited.point);
     });
@@ -347,6 +355,7 @@ API int cuEventQuery(void *event) {
         Event &asked = find(world.events, event);
         if (asked.capture)
             throw Fault{CAPTURED_EVENT};
+        forbid_while_capturing_here();
         if (asked.point && !asked.point->done) {
             step([&](const Op &head) { return comes_after(asked.point, head); }); // time goes by
             throw Fault{NOT_READY};
@@ -400,6 +409,7 @@ API int cuModuleLoadDataEx(void **module, const void *image, unsigned count, int
 
 API int cuModuleUnload(void *module) {
     return call("cuModuleUnload", module, CLEANUP, [=] {
+        forbid_while_capturing_here();
         find(world.modules, module);
         world.modules.erase(module);
         for (auto it = world.functions.begin(); it != world.functions.end();)

@@ -138,10 +138,6 @@ class Context:
         if _stack():
             _enter(_stack()[-1])
 
-    @staticmethod
-    def synchronize() -> None:
-        _call("cuCtxSynchronize")
-
 
 def _stack() -> list[Context]:
     if not hasattr(_local, "stack"):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from cuda.bindings import driver
 
 from rtpsp.engine import cuda_contexts
-from rtpsp.engine.cuda import CudaDevice, CudaFailed, open_device
+from rtpsp.engine.cuda import CaptureFailed, CudaDevice, CudaFailed, open_device
 from rtpsp.errors import MissingError
 from tests.double import (
     DRIVER_MISMATCH,
@@ -64,7 +65,9 @@ def test_everything_is_freed_newest_first_and_popped_by_one_thread(binding: str,
     assert freed == ["cuModuleUnload", "cuMemFreeHost", "cuMemFreeHost", "cuMemFree", "cuMemFree"]
     assert calls.count("cuCtxPushCurrent") == calls.count("cuCtxPopCurrent") == 1
     assert calls[-1] == "cuCtxPopCurrent"
-    assert calls.index("cuCtxSynchronize") < calls.index("cuGraphExecDestroy") < calls.index("cuMemFreeHost")
+    waited = len(calls) - calls[::-1].index("cuStreamSynchronize")
+    assert waited < calls.index("cuGraphExecDestroy") < calls.index("cuMemFreeHost")
+    assert calls.count("cuStreamSynchronize") == 3 and "cuCtxSynchronize" not in calls
 
 
 def test_the_third_frame_raises(binding: str, double: Double) -> None:
@@ -80,6 +83,36 @@ def test_the_third_frame_raises(binding: str, double: Double) -> None:
         three_frames(device, fail)
     assert double.left() == {}
     assert double.count("pending") == 0
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["another thread", "this thread"])
+def test_a_wait_for_the_whole_gpu_ends_a_capture(binding: str, double: Double, elsewhere: bool) -> None:
+    """As another library in the process may do it. The stream works afterwards, and can be captured."""
+    failed: list[driver.CUresult] = []
+
+    def wait() -> None:
+        with open_device(0, binding):
+            failed.extend(driver.cuCtxSynchronize())
+
+    def work() -> None:
+        if elsewhere:
+            thread = threading.Thread(target=wait)
+            thread.start()
+            thread.join()
+        else:
+            wait()
+        scaler.enqueue(scaler.work)
+
+    with open_device(0, binding) as device:
+        scaler = Scaler(device)
+        told = r"cannot be captured .* error during capture.*: nothing may wait for the whole GPU"
+        with pytest.raises(CaptureFailed, match=told):
+            device.capture(scaler.work, work)
+        assert failed == [driver.CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED]
+        scaler.submit(numbers(1))
+        device.synchronize()
+        np.testing.assert_array_equal(scaler.output, numbers(1) * 2 + 3)
+        device.capture(scaler.work, lambda: scaler.enqueue(scaler.work)).launch(scaler.work)
 
 
 @pytest.mark.parametrize("name", ["run:cuLaunchKernel", "cuLaunchKernel", "cuMemcpyDtoHAsync", "cuEventSynchronize"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import numpy as np
@@ -23,8 +24,9 @@ from rtpsp import device_reference
 from rtpsp.arrays import Image
 from rtpsp.drawing import Drawing
 from rtpsp.engine.base import Engine, EngineOptions
-from rtpsp.engine.cuda import Buffer, CudaDevice, Stream
-from rtpsp.engine.standin import StandIn, standin_plan
+from rtpsp.engine.cuda import Buffer, CudaDevice, Graph, Kernel, Stream
+from rtpsp.engine.cuda_timing import SHORTEST
+from rtpsp.engine.standin import ExecutionContext, StandIn, standin_plan
 from rtpsp.engine.tensorrt_backend import TensorRTEngine, TensorRTRTXEngine, read_layers
 from rtpsp.errors import EngineFileError, InputError, MissingError, UsageError
 from rtpsp.fit import plan_fit
@@ -253,7 +255,8 @@ def test_whatever_call_fails_everything_is_freed_in_order(
             gc.disable()  # TensorRT's objects go when their last reference does, not when Python looks for cycles
             try:
                 story(double, standin, flavour, header)
-                assert "no CUDA graph" in caplog.text or "on the CPU" in caplog.text, f"{name} {nth} went unseen"
+                told = ("no CUDA graph", "on the CPU", "times on the GPU hold some of the host's")
+                assert any(words in caplog.text for words in told), f"{name} {nth} went unseen"
             except (MissingError, EngineFileError) as error:
                 assert "\n" not in str(error)
                 assert_freed(standin)  # also while a traceback holds on to every frame that it passed
@@ -359,6 +362,79 @@ def test_an_inference_is_one_graph_where_that_can_be(double: Double, caplog: pyt
     refused = calls(EngineOptions(), StandIn(fail={"execute_async_v3": 4}))  # the second slot's, in its capture
     assert refused == pieces
     assert "no CUDA graph" in caplog.text and "could not start an inference (Error Code 1" in caplog.text
+
+
+@pytest.mark.parametrize("call", ["cuGraphLaunch", "run:cuGraphLaunch"])
+def test_graphs_are_tried_before_the_first_frame(call: str, double: Double, caplog: pytest.LogCaptureFixture) -> None:
+    """One that the driver refuses to launch is done without; one that fails on the device takes the context with it."""
+    standin = StandIn()
+    double.fail(call, 2)
+    if call.startswith("run:"):
+        with pytest.raises(MissingError, match=r"could not start an inference .*unknown error"), opened(standin):
+            pytest.fail("it opened")
+    else:
+        with opened(standin) as engine:
+            assert double.count("graphs") == 0
+            before = len(double.log())
+            for seed in range(3):
+                np.testing.assert_array_equal(engine.infer(frames(seed)).class_map, expected(frames(seed)))
+            assert "cuLaunchKernel" in double.calls()[before:] and "cuGraphLaunch" not in double.calls()[before:]
+        assert "no CUDA graph" in caplog.text and "cuGraphLaunch" in caplog.text
+    assert_freed(standin)
+
+
+def test_after_a_refused_graph_it_is_tried_whether_anything_runs(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses = StandIn.refuses
+
+    def from_then_on(self: StandIn, call: str) -> bool:
+        return refuses(self, call) or self._calls["execute_async_v3"] > 4
+
+    monkeypatch.setattr(StandIn, "refuses", from_then_on)
+    standin = StandIn(fail={"execute_async_v3": 4})  # the second slot's, in its capture
+    with pytest.raises(MissingError, match="could not start an inference"), opened(standin):
+        pytest.fail("it opened")
+    assert_freed(standin)
+
+
+def test_one_engine_may_come_and_go_while_another_is_captured(
+    double: Double, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    capture = CudaDevice.capture
+    answers: list[np.ndarray] = []
+
+    def other() -> None:
+        with opened(StandIn(), EngineOptions(cuda_graph=False)) as engine:
+            answers.append(engine.infer(frames(2)).class_map)
+
+    def slowly(self: CudaDevice, stream: Stream, work: Callable[[], None]) -> Graph:
+        def and_meanwhile() -> None:
+            thread = Thread(target=other)
+            thread.start()
+            thread.join()
+            work()
+
+        return capture(self, stream, and_meanwhile)
+
+    monkeypatch.setattr(CudaDevice, "capture", slowly)
+    with opened(StandIn()) as engine:
+        np.testing.assert_array_equal(engine.infer(frames(1)).class_map, expected(frames(1)))
+    assert not caplog.records
+    assert len(answers) == 2 and all((answer == expected(frames(2))).all() for answer in answers)
+
+
+def test_profilers_are_told_little_at_each_inference(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    launch = ExecutionContext._launch
+
+    def noting(self: ExecutionContext, stream: Stream) -> None:
+        told.append(self.nvtx_verbosity.name)
+        launch(self, stream)
+
+    monkeypatch.setattr(ExecutionContext, "_launch", noting)
+    with opened(StandIn()):
+        assert set(told) == {"LAYER_NAMES_ONLY"}
 
 
 def test_an_engine_can_be_entered_again(double: Double) -> None:
@@ -486,12 +562,44 @@ def test_frames_that_are_not_what_their_plan_says(double: Double) -> None:
             engine.submit_frame(right, plan)
 
 
-def test_kernels_are_timed_without_transfers(double: Double) -> None:
+def test_kernels_are_timed_without_transfers_and_the_host_s_launching(double: Double) -> None:
     with opened(StandIn()) as engine:
-        before, events = len(double.log()), double.count("events")
+        engine.kernel_times(1)
+        before = len(double.log())
         assert len(engine.kernel_times(5)) == 5
-        assert not any("Memcpy" in name for name in double.calls()[before:])
-        assert double.count("events") == events
+        assert double.calls()[before:] == 5 * [
+            "cuLaunchKernel", "cuEventRecord", "cuGraphLaunch", "cuEventRecord",
+            "cuEventQuery", "cuEventSynchronize", "cuEventElapsedTime",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("slow", "delays"), [(3, [1, 2, 4, 8]), (99, [1, 2, 4, 8, 16, 32, 64, 128])])
+def test_a_delay_that_was_too_short_is_doubled(
+    slow: int, delays: list[int], double: Double, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`slow` launches take the host so long that the device is there before they are."""
+    waited: list[int] = []
+    launch = Kernel.launch
+
+    def noting(self: Kernel, stream: Stream, grid: Any, block: Any, *arguments: Any) -> None:
+        waited.append(int(arguments[0]))
+        double.mode(EAGER if len(waited) <= slow else LAZY)
+        launch(self, stream, grid, block, *arguments)
+
+    with opened(StandIn()) as engine:
+        monkeypatch.setattr(Kernel, "launch", noting)
+        assert engine.kernel_times(1)[0] >= 0
+        assert waited == [SHORTEST * times for times in delays]
+        assert ("hold some of the host's for launching: to launch" in caplog.text) == (slow == 99)
+        engine.kernel_times(2)
+        assert waited[len(delays) :] == 2 * waited[len(delays) - 1 :][:1], "it is kept, and not tried again in vain"
+
+
+def test_kernels_are_timed_where_the_driver_compiles_nothing(double: Double, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(StandIn()) as engine:
+        double.fail("cuModuleLoadData")
+        assert len(engine.kernel_times(3)) == 3
+    assert len(caplog.records) == 1 and "hold some of the host's for launching: CUDA's cuModule" in caplog.text
 
 
 def test_the_inspector_tells_what_ran_and_the_layers(double: Double) -> None:

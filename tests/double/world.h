@@ -328,7 +328,8 @@ Op enqueue(void *handle, const char *call, std::function<void()> work, const Op 
     return op;
 }
 
-// Calls that a capture forbids: those that wait for the stream, and in the capturing thread those that may wait.
+// Calls that a capture forbids: those that wait for the stream or for all of its context, from any thread and in any
+// mode, and in the capturing thread those that may wait or are not seen by the capture. They end the capture too.
 void forbid_while_capturing(const std::shared_ptr<Capture> &capture, int code = CAPTURE_UNSUPPORTED) {
     if (capture) {
         capture->invalid = true;
@@ -336,11 +337,19 @@ void forbid_while_capturing(const std::shared_ptr<Capture> &capture, int code = 
     }
 }
 
-void forbid_while_capturing_here() {
+void forbid_while_any_captures(const std::function<bool(const Capture &)> &concerned) {
+    bool forbidden = false;
     for (auto &[handle, stream] : world.streams)
-        if (stream.capture && stream.capture->mode < 2 &&
-            (stream.capture->mode == 0 || stream.capture->thread == this_thread()))
-            forbid_while_capturing(stream.capture);
+        if (stream.capture && concerned(*stream.capture))
+            forbidden = stream.capture->invalid = true;
+    if (forbidden)
+        throw Fault{CAPTURE_UNSUPPORTED};
+}
+
+void forbid_while_capturing_here() {
+    forbid_while_any_captures([](const Capture &capture) {
+        return capture.mode == 0 || (capture.mode == 1 && capture.thread == this_thread());
+    });
 }
 
 enum Needs { NOTHING, DRIVER, CONTEXT_, CLEANUP };
