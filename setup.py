@@ -10,36 +10,49 @@ TRAIN = [
 ]
 
 # NVIDIA's bindings of the CUDA driver and of its compiler of kernels, and that compiler, which needs no GPU. The plain
-# names are of CUDA 13; for a driver of CUDA 12 there is the extra tensorrt-cu12.
+# names are of CUDA 13, which a driver for CUDA 12 does not run: for that there is an extra ending with -cu12.
 CUDA = [
     "cuda-bindings>=12.8",  # of CUDA graphs too, which PyCUDA has not
     "nvidia-cuda-nvrtc>=13",
 ]
 
-# PyPI holds a source archive of some lines, which takes the libraries from NVIDIA's own index. 10.12 deprecated all but
-# strongly typed networks, which ours are; 11 is for CUDA 13 only.
+CUDA_12 = ["cuda-bindings>=12.8,<13", "nvidia-cuda-nvrtc-cu12>=12.8"]
+
+# PyPI holds source archives of some lines, which take the libraries from NVIDIA's own index. 10.12 deprecated all but
+# strongly typed networks, which ours are.
 TENSORRT = ["tensorrt>=10.12", *CUDA]
 
-TENSORRT_CU12 = ["tensorrt-cu12>=10.12", "cuda-bindings>=12.8,<13", "nvidia-cuda-nvrtc-cu12>=12.8"]
+TENSORRT_CU12 = ["tensorrt-cu12>=10.12", *CUDA_12]
 
-# NVIDIA's builder and runtime for RTX cards, which builds without a GPU. The metapackages tensorrt-rtx and
-# tensorrt-rtx-cu13 are source archives that only pull in these two.
-RTX_WHEELS = [
-    f"{name}>=1.7 ; sys_platform == 'linux' and platform_machine == 'x86_64'"
-    for name in ("tensorrt_rtx_cu13_libs", "tensorrt_rtx_cu13_bindings")
-]
-TENSORRT_RTX = [*RTX_WHEELS, *CUDA]
+
+def _rtx_wheels(cuda: int) -> list[str]:
+    """NVIDIA's builder and runtime for RTX cards, which builds without a GPU.
+
+    The metapackages tensorrt-rtx and tensorrt-rtx-cu13 are source archives that only pull in these two.
+    """
+    return [
+        f"tensorrt_rtx_cu{cuda}_{part}>=1.7 ; sys_platform == 'linux' and platform_machine == 'x86_64'"
+        for part in ("libs", "bindings")
+    ]
+
+
+TENSORRT_RTX = [*_rtx_wheels(13), *CUDA]
+
+TENSORRT_RTX_CU12 = [*_rtx_wheels(12), *CUDA_12]
 
 # The same module as onnxruntime, with the CUDA provider in it; its extras bring the libraries that the provider loads.
-# To be installed over onnxruntime, not with it: of the two the later one's files count.
+# To be installed over onnxruntime, not with it: of the two the later one's files count, and rtpsp doctor says where
+# those are the wrong ones. On PyPI 1.27 is the first for CUDA 13.
 ONNXRUNTIME_GPU = ["onnxruntime-gpu[cuda,cudnn]>=1.23"]
+
+ONNXRUNTIME_GPU_CU12 = ["onnxruntime-gpu[cuda,cudnn]>=1.23,<1.27"]
 
 # The first choice of bindings where it is there. A source archive: pip compiles it against CUDA's headers. The release
 # is the first that knows the new cuCtxCreate of CUDA 13.
 PYCUDA = ["pycuda>=2025.1.2"]
 
 TEST = [
-    *RTX_WHEELS,  # its parser and builder judge every graph that we make
+    *_rtx_wheels(13),  # its parser and builder judge every graph that we make
     *CUDA,  # against a double of the driver; NVRTC compiles every kernel for every generation of GPUs
     "hypothesis>=6.130",
     "mypy>=2.1",
@@ -92,7 +105,9 @@ setup(
         "tensorrt": TENSORRT,
         "tensorrt-cu12": TENSORRT_CU12,
         "tensorrt-rtx": TENSORRT_RTX,
+        "tensorrt-rtx-cu12": TENSORRT_RTX_CU12,
         "onnxruntime-gpu": ONNXRUNTIME_GPU,
+        "onnxruntime-gpu-cu12": ONNXRUNTIME_GPU_CU12,
         "pycuda": PYCUDA,
         "test": TEST,
     },

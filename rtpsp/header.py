@@ -32,8 +32,10 @@ class Target:
         gpu: Name of the GPU it was built on; empty for CPU engines and for those built ahead of time.
         compute_capabilities: What the plan holds code for, e.g. ``("9.0",)``; empty for CPU engines.
         or_later: GPUs of a later compute capability run it too.
-        driver: Least driver version; empty where any will do.
-        version_compatible: Later releases of the backend load it too, instead of only the one that built it.
+        driver: Version of NVIDIA's driver on the building machine; empty where there was none. A fact, no bound: what a
+            driver has to be is decided by the release that runs the plan.
+        version_compatible: Later releases of the backend, of the same major version, load it too, instead of only the
+            one that built it.
     """
 
     machine: str = field(default_factory=platform.machine)
@@ -47,6 +49,12 @@ class Target:
     def needs_gpu(self) -> bool:
         """Whether the payload is code for a GPU."""
         return bool(self.compute_capabilities)
+
+    @property
+    def generations(self) -> str:
+        """The GPUs that run it, in words: ``compute capability 8.0, 8.9 or later``; empty for CPU engines."""
+        later = " or later" if self.or_later else ""
+        return f"compute capability {', '.join(self.compute_capabilities)}{later}" if self.needs_gpu else ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Target:

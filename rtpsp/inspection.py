@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rtpsp.engine import BACKENDS, build_again, judge_file
+from rtpsp.engine import BACKENDS, judge_file, what_to_do
 from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file
 from rtpsp.errors import EngineFileError, InputError, ModelError
 from rtpsp.recognise import HEAD_BYTES, kind_of, near
@@ -132,12 +132,18 @@ def _inspect_engine(file: EngineFile) -> Inspection:
             "gpu": target.gpu,
             "compute_capabilities": list(target.compute_capabilities),
             "or_later": target.or_later,
+            "generations": target.generations,
             "driver": target.driver,
             "version_compatible": target.version_compatible,
         },
         "payload": {"kind": "plan" if plan else "ONNX", "bytes": file.length, "sha256": file.sha256},
     }
-    advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}" if serves else build_again(file)
+    if not serves:
+        advice = what_to_do(file, verdict)
+    elif facts["batch"] == 1:
+        advice = f"rtpsp run --camera --engine {shlex.quote(str(file.path))}"
+    else:  # which rtpsp run does not take
+        advice = f"in Python, give Engine.infer {facts['batch']} frames at a time; rtpsp run takes engines of one"
     return Inspection(file.path, "engine", facts, header.spec, serves, (*why_not, *damage), tuple(warnings), advice)
 
 

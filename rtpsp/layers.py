@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtpsp.engine import BACKENDS, build_again, judge_file
+from rtpsp.engine import BACKENDS, judge_file, refused
 from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file, rebuild
 from rtpsp.engine.tensorrt_layers import Layer
 from rtpsp.errors import EngineFileError, UsageError
@@ -53,8 +53,8 @@ def layers(path: Path) -> tuple[Layer, ...]:
     the plan's maker put into it. Of all else they are the nodes of the graph, of which nothing runs.
 
     Raises:
-        EngineFileError: The engine is damaged, or a plan that this machine cannot load.
-        MissingError: What loads the plan is missing.
+        EngineFileError: The engine is damaged, or a plan for another machine.
+        MissingError: What loads the plan, or a GPU for it, is missing.
         ModelError: Not an ONNX model.
     """
     from rtpsp.onnx_file import read_graph
@@ -65,10 +65,9 @@ def layers(path: Path) -> tuple[Layer, ...]:
     backend = BACKENDS.get(file.header.backend)
     if not file.header.target.needs_gpu and not (backend and backend.plan):
         return _nodes(_graph_of(file))
-    refusals = judge_file(file).refusals
-    if refusals:
-        why = f"its layers are told by TensorRT alone, and {'; '.join(refusals)}"
-        raise EngineFileError(f"{path}: {why}: {build_again(file)}")
+    verdict = judge_file(file)
+    if verdict.refusals:
+        raise refused(file, verdict, "its layers are told by TensorRT alone, and ")
     from rtpsp.engine.tensorrt_backend import read_layers
 
     return tuple(read_layers(file.header, file.payload()))

@@ -1,13 +1,16 @@
 """Facts about this machine: its processor and memory, what of them this process may use, and its NVIDIA GPUs.
 
 psutil counts cores and memory, archspec names the processor's features, NVIDIA's own bindings of NVML ask the driver.
+NVML numbers GPUs by their place on the bus, CUDA by speed or as CUDA_VISIBLE_DEVICES says: CUDA's order is the one.
 None of them reads a control group's limits, which is how containers are given less than the machine has.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -18,6 +21,9 @@ PCI = Path("/sys/bus/pci/devices")
 
 _NO_LIMIT = 1 << 60
 """Bytes from which on a limit is none: cgroup v1 says "no limit" by the largest multiple of a page."""
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_HIDDEN = f"{_VISIBLE}={{}} hides every GPU: unset {_VISIBLE}"
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"  # the PCI class of VGA and 3D controllers; a card's sound device has another
 
@@ -127,9 +133,9 @@ def memory() -> Memory:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """NVIDIA GPUs in the order of the PCI bus; none where there is no driver, or where CUDA_VISIBLE_DEVICES hides all.
+    """NVIDIA GPUs in CUDA's order, so that the first is the one that is used.
 
-    Of several GPUs CUDA may number another one first: by speed, or as CUDA_VISIBLE_DEVICES says.
+    None where there is no driver, or where CUDA_VISIBLE_DEVICES hides all.
     """
     return _ask_nvml()[0]
 
@@ -220,9 +226,9 @@ def _text(path: Path) -> str | None:
 
 
 def _ask_nvml() -> tuple[tuple[Gpu, ...], str | None]:
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None and hidden.strip() in ("", "-1"):
-        return (), f"CUDA_VISIBLE_DEVICES={hidden} hides every GPU: unset it"
+    visible = os.environ.get(_VISIBLE)
+    if visible is not None and visible.strip() in ("", "-1"):
+        return (), _HIDDEN.format(visible)
     try:
         import pynvml  # type: ignore[import-untyped]
     except ImportError as error:
@@ -234,7 +240,16 @@ def _ask_nvml() -> tuple[tuple[Gpu, ...], str | None]:
     try:
         driver, number = pynvml.nvmlSystemGetDriverVersion(), pynvml.nvmlSystemGetCudaDriverVersion_v2()
         cuda = f"{number // 1000}.{number % 1000 // 10}"
-        found = tuple(_gpu(index, driver, cuda) for index in range(pynvml.nvmlDeviceGetCount()))
+        count = pynvml.nvmlDeviceGetCount()
+        # Not for one alone: the first question to CUDA takes a fraction of a second.
+        order = _cuda_order() if count > 1 or (count and visible) else None
+        if order == []:
+            return (), _HIDDEN.format(visible)
+        if order is None:
+            devices = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        else:
+            devices = [pynvml.nvmlDeviceGetHandleByPciBusId(address) for address in order]
+        found = tuple(_gpu(device, driver, cuda) for device in devices)
     except pynvml.NVMLError as error:
         return (), f"NVIDIA's driver does not answer ({error}): restart the machine, or look at what nvidia-smi says"
     finally:
@@ -250,10 +265,28 @@ def _without_driver(reason: str) -> str:
     return f"{seen}, and no driver ({reason})" + (": install NVIDIA's driver" if cards else "")
 
 
-def _gpu(index: int, driver: str, cuda: str) -> Gpu:
+def _cuda_order() -> list[bytes] | None:
+    """Addresses on the PCI bus of the GPUs that CUDA shows, in its order; None where it cannot be asked."""
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        code = cuda.cuInit(0)
+        if code:
+            return [] if code == _NO_DEVICE else None
+        count, device, address = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(32)
+        found = []
+        failed = cuda.cuDeviceGetCount(ctypes.byref(count))
+        for index in range(count.value):
+            failed = failed or cuda.cuDeviceGet(ctypes.byref(device), index)
+            failed = failed or cuda.cuDeviceGetPCIBusId(address, len(address), device)
+            found.append(address.value)
+    except (OSError, AttributeError):  # no such library, or no such function in it
+        return None
+    return None if failed else found
+
+
+def _gpu(device: object, driver: str, cuda: str) -> Gpu:
     import pynvml
 
-    device = pynvml.nvmlDeviceGetHandleByIndex(index)
     try:
         capability = "{}.{}".format(*pynvml.nvmlDeviceGetCudaComputeCapability(device))
     except pynvml.NVMLError:  # a GPU from before CUDA, or a virtual one that hides it

@@ -14,7 +14,7 @@ from rtpsp.cli.inspect import command
 from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import read_engine_file, write_engine_file
 from rtpsp.engine.tensorrt_layers import Layer
-from rtpsp.errors import EngineFileError, InputError, ModelError, UsageError
+from rtpsp.errors import EngineFileError, InputError, MissingError, ModelError, UsageError
 from rtpsp.header import EngineHeader, Target
 from rtpsp.inspection import inspect
 from rtpsp.layers import extract, layers
@@ -42,16 +42,28 @@ def test_nothing_of_the_file_is_run(colour_engine: Path, monkeypatch: pytest.Mon
 def test_a_plan_for_a_gpu(colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: ())
     header = read_engine_file(colour_engine).header
-    target = Target("x86_64", "NVIDIA H200", ("9.0",), driver="580.65")
+    target = Target("x86_64", "NVIDIA H200", ("9.0",), or_later=True, driver="580.65")
     path = tmp_path / "plan.engine"
     write_engine_file(path, replace(header, backend="tensorrt", precision="fp16", target=target), b"plan")
     found = inspect(path)
     assert not found.serves and "no NVIDIA GPU" in found.why_not[0]
     assert any("can run code" in warning for warning in found.warnings)
     assert found.facts["built_for"]["compute_capabilities"] == ["9.0"]
-    assert "build one for this machine with 'rtpsp build-engine colours.onnx --fp16 -o" in found.advice
+    assert found.advice.startswith("copy it to a GPU of compute capability 9.0 or later, or build one for this machine")
+    assert "--fp16" in found.advice and f"-o {tmp_path / 'plan-here.engine'}" in found.advice, "not over this one"
     told = CliRunner().invoke(command, [str(path)])
     assert told.exit_code == 0 and "runs here    no: it was built for NVIDIA H200" in told.stdout
+    assert "built for    NVIDIA H200, compute capability 9.0 or later\n" in told.stdout
+    assert ", NVIDIA's driver 580.65\n" in told.stdout, "a fact of the building machine, and no bound"
+
+
+def test_an_engine_for_batches_is_not_for_the_live_loop(colour_engine: Path, tmp_path: Path) -> None:
+    file = read_engine_file(colour_engine)
+    path = tmp_path / "batch.engine"
+    write_engine_file(path, replace(file.header, options={**file.header.options, "batch": 4}), file.payload())
+    found = inspect(path)
+    assert found.serves and "Engine.infer 4 frames at a time" in found.advice
+    assert "--engine" not in found.advice, "which would end with an error"
 
 
 def test_a_damaged_payload_is_told_with_its_header(colour_engine: Path, tmp_path: Path) -> None:
@@ -219,15 +231,19 @@ def test_the_layers_of_a_plan_are_told_by_its_runtime_alone(
     monkeypatch.setattr("rtpsp.engine.tensorrt_backend.read_layers", read_layers)
     monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: ())
     path = plan_engine(tmp_path / "plan.engine", colour_engine)
-    with pytest.raises(
-        EngineFileError, match=r"told by TensorRT alone, and it was built for NVIDIA H200.*'rtpsp build-"
-    ):
+    with pytest.raises(MissingError, match=r"told by TensorRT alone, and it was built for NVIDIA H200.*'rtpsp build-"):
         layers(path)
+    out, report = tmp_path / "x.plan", tmp_path / "x.json"
+    told = CliRunner().invoke(command, [str(path), "--layers", "--extract", str(out), "--json", str(report)])
+    assert isinstance(told.exception, MissingError), "after all else"
+    assert "runs here    no: " in told.stdout and f"{out}: a plan" in told.stdout and "loading" not in told.stderr
+    assert "layers" not in json.loads(report.read_text())
     assert not asked, "what does not fit is not loaded"
     gpu = Gpu("NVIDIA H200", "9.0", "580.65.06", 139 << 30, "13.0")
     monkeypatch.setattr("rtpsp.engine.compatibility.gpus", lambda: (gpu,))
     monkeypatch.setattr("rtpsp.engine.installed_version", lambda package: "11.4.0")
     monkeypatch.setattr("rtpsp.layers.judge_file", lambda file: Verdict())
+    monkeypatch.setattr("rtpsp.inspection.judge_file", lambda file: Verdict())
     told = CliRunner().invoke(command, [str(path)])
     assert told.exit_code == 0 and not asked, "without the option nothing is loaded"
     told = CliRunner().invoke(command, [str(path), "--layers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -118,6 +119,7 @@ def nvml(**functions: Any) -> ModuleType:
         "nvmlSystemGetCudaDriverVersion_v2": lambda: 13010,
         "nvmlDeviceGetCount": lambda: 1,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetHandleByPciBusId": lambda address: address,
         "nvmlDeviceGetName": lambda device: "NVIDIA H200",
         "nvmlDeviceGetCudaComputeCapability": lambda device: (9, 0),
         "nvmlDeviceGetMemoryInfo": lambda device: SimpleNamespace(total=141 << 30),
@@ -200,6 +202,80 @@ def test_hidden_gpus(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert machine.gpus() == ()
     assert "hides every GPU" in (machine.why_no_gpu() or "")
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "order", "names"),
+    [
+        (1, None, AssertionError, ["GPU 0"]),  # CUDA is not asked where there is nothing to order
+        (2, None, [b"0000:65:00.0", b"0000:01:00.0"], ["GPU 0000:65:00.0", "GPU 0000:01:00.0"]),
+        (2, "1", [b"0000:65:00.0"], ["GPU 0000:65:00.0"]),
+        (1, "0", [b"0000:01:00.0"], ["GPU 0000:01:00.0"]),
+        (2, None, None, ["GPU 0", "GPU 1"]),  # no libcuda: that is told elsewhere
+        (2, "7", [], []),
+    ],
+)
+def test_gpus_are_in_cudas_order(
+    monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None, order: Any, names: list[str]
+) -> None:
+    def ask() -> Any:
+        if order is AssertionError:
+            raise AssertionError("CUDA was asked")
+        return order
+
+    def name(device: Any) -> str:
+        return f"GPU {device.decode() if isinstance(device, bytes) else device}"
+
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetCount=lambda: count, nvmlDeviceGetName=name))
+    monkeypatch.setattr(machine, "_cuda_order", ask)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [gpu.name for gpu in machine.gpus()] == names
+    assert names or machine.why_no_gpu() == "CUDA_VISIBLE_DEVICES=7 hides every GPU: unset CUDA_VISIBLE_DEVICES"
+
+
+class LibCuda:
+    """CUDA's driver as ctypes shows it, with some GPUs; a function that is None is not in it."""
+
+    def __init__(self, *addresses: bytes, init: int = 0, missing: str = "") -> None:
+        self.addresses, self.init, self.missing = addresses, init, missing
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "missing"):
+            raise AttributeError(name)
+        return object.__getattribute__(self, name)
+
+    def cuInit(self, flags: int) -> int:
+        return self.init
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = len(self.addresses)
+        return 0
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:
+        device._obj.value = 10 + index
+        return 0
+
+    def cuDeviceGetPCIBusId(self, address: Any, length: int, device: Any) -> int:
+        if len(self.addresses[device.value - 10]) >= length:
+            return 1
+        address.value = self.addresses[device.value - 10]
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "order"),
+    [
+        (LibCuda(b"0000:65:00.0", b"0000:01:00.0"), [b"0000:65:00.0", b"0000:01:00.0"]),
+        (LibCuda(init=100), []),
+        (LibCuda(init=999), None),
+        (LibCuda(b"0000:65:00.0", missing="cuDeviceGetPCIBusId"), None),
+        (LibCuda(b"0" * 40), None),
+    ],
+)
+def test_cuda_is_asked_for_its_order(monkeypatch: pytest.MonkeyPatch, driver: LibCuda, order: Any) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    assert machine._cuda_order() == order
 
 
 def test_the_real_bindings_have_what_is_called() -> None:

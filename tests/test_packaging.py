@@ -102,7 +102,9 @@ def test_the_metadata_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert not any(line.startswith(("torch", "tensorrt")) for line in base)
     nvidia = [line for line in base if line.startswith(("nvidia", "cuda"))]
     assert len(nvidia) == 1 and nvidia[0].startswith("nvidia-ml-py"), "50 kB of Python that asks the driver, no CUDA"
-    gpu = {"tensorrt", "tensorrt-cu12", "tensorrt-rtx", "onnxruntime-gpu", "pycuda"}
+    gpu = {"pycuda"} | {
+        f"{name}{cuda}" for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu") for cuda in ("", "-cu12")
+    }
     assert set(told.get_all("Provides-Extra") or []) == {"train", "test", *gpu}
     entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "rtpsp = rtpsp.cli:main" in wheel.read(entry).decode()

@@ -1,7 +1,7 @@
 """The README's commands, one after the other in one folder, as a newcomer would give them.
 
-Cameras are doubles, videos have four frames, runs end after three, and what a build times it times twice; nothing else is
-changed.
+Cameras are doubles, videos have four frames, runs end after three, and what a build times it times twice; nothing else
+is changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ ELSEWHERE = {
     ".venv/bin/pip install -e '.[train]' -c constraints.txt": "the Makefile's",
     ".venv/bin/pip install -e '.[tensorrt-rtx]' -c constraints.txt": "the Makefile's, all but the extra",
     ".venv/bin/pip install -e '.[tensorrt]' -c constraints.txt": "takes libraries from NVIDIA's own index",
-    ".venv/bin/pip install -e '.[tensorrt-cu12]' -c constraints.txt": "takes libraries from NVIDIA's own index",
+    ".venv/bin/pip install -e '.[tensorrt-cu12]'": "takes libraries from NVIDIA's own index",
+    ".venv/bin/pip install -e '.[tensorrt-rtx-cu12]'": "as tensorrt-rtx, for another CUDA",
     ".venv/bin/pip install -e '.[onnxruntime-gpu]' -c constraints.txt": "gigabytes of CUDA",
     "python bench/gpu_check.py": "tests/test_gpu_check.py",
     "apt-get install libgl1 libglib2.0-0": "the system's",

@@ -11,6 +11,7 @@ import click
 
 from rtpsp.cli.console import stderr, stdout
 from rtpsp.cli.outputs import STDOUT, check_outputs, json_option, write_json
+from rtpsp.errors import RtpspError
 from rtpsp.stream.names import expanded
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def command(file: Path, json_path: Path | None, extract: Path | None, layers: bo
     """Tell what FILE is, an engine or an ONNX model: its spec, what it was built for, and whether it runs here.
 
     Nothing of the file is run, so that one from elsewhere can be looked at safely; --layers makes an exception of
-    TensorRT's engines. A file that does not serve here is still told about; only one that cannot be read ends with 3.
+    TensorRT's engines. A file that does not serve here is still told about; only one that cannot be read ends with 3,
+    and so does one whose layers cannot be listed, or with 4 where this machine lacks what lists them.
     """
     from rtpsp.inspection import inspect
 
@@ -50,28 +52,37 @@ def command(file: Path, json_path: Path | None, extract: Path | None, layers: bo
         from rtpsp.layers import extract as write_payload
 
         write_payload(file, Path(expanded(extract)))
-    rows = _layers(found) if layers else None
+    rows, failure = _layers(found) if layers else (None, None)
     if rows is not None:
         told["layers"] = [asdict(row) for row in rows]
     if json_path:
         write_json(json_path, told)
-    if json_path == STDOUT:
-        return
-    _print(found)
-    if rows is not None:
-        stdout.print(_layers_table(rows))
-    if extract:
-        payload = found.facts["payload"]
-        what = "a plan" if payload["kind"] == "plan" else "an ONNX graph"
-        stdout.print(f"{extract}: {what}, {payload['bytes'] / 1e6:.1f} MB", markup=False, soft_wrap=True)
+    if json_path != STDOUT:
+        _print(found)
+        if rows is not None:
+            stdout.print(_layers_table(rows))
+        if extract:
+            _print_payload(found, extract)
+    if failure:  # all else has been told
+        raise failure
 
 
-def _layers(found: Inspection) -> tuple[Layer, ...]:
+def _print_payload(found: Inspection, extract: Path) -> None:
+    payload = found.facts["payload"]
+    what = "a plan" if payload["kind"] == "plan" else "an ONNX graph"
+    stdout.print(f"{extract}: {what}, {payload['bytes'] / 1e6:.1f} MB", markup=False, soft_wrap=True)
+
+
+def _layers(found: Inspection) -> tuple[tuple[Layer, ...] | None, RtpspError | None]:
+    """The layers, or why they cannot be told."""
     from rtpsp.layers import layers
 
-    if found.kind == "engine" and found.facts["payload"]["kind"] == "plan":
+    if found.kind == "engine" and found.facts["payload"]["kind"] == "plan" and found.serves:
         stderr.print("loading the plan to list its layers: a plan can run code of its maker's", markup=False)
-    return layers(found.path)
+    try:
+        return layers(found.path), None
+    except RtpspError as error:
+        return None, error
 
 
 def _layers_table(rows: Sequence[Layer]) -> Table:
@@ -110,12 +121,11 @@ def _print(found: Inspection) -> None:
 
 def _engine_lines(facts: dict[str, Any]) -> list[str]:
     built, payload = facts["built_for"], facts["payload"]
-    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    parts = facts["versions"] | ({"NVIDIA's driver": built["driver"]} if built["driver"] else {})
+    versions = ", ".join(f"{name} {version}" for name, version in parts.items())
     target = built["machine"] or "any machine"
     if built["compute_capabilities"]:
-        capability = ", ".join(built["compute_capabilities"]) + (" or later" if built["or_later"] else "")
-        target = f"{built['gpu'] or 'an NVIDIA GPU'}, compute capability {capability}"
-        target += f", driver {built['driver']} or later" if built["driver"] else ""
+        target = f"{built['gpu'] or 'an NVIDIA GPU'}, {built['generations']}"
     else:
         target = f"any CPU that {facts['backend']} runs on (built on {target})"
     lines = [

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rtpsp.doctor.check import Context
 from rtpsp.doctor.finding import Finding
 from rtpsp.engine import BACKENDS
+from rtpsp.engine.choice import bindings_for
+from rtpsp.engine.compatibility import reason_and_fix
 from rtpsp.engine.cuda_contexts import BINDINGS, MIN_CUDA
 from rtpsp.errors import MissingError
-from rtpsp.runtimes import PACKAGES, installed_version
+from rtpsp.runtimes import PACKAGES, installed_version, instead
 
 GIB = 1 << 30
 NVIDIA_GPU = "NVIDIA GPU"
 CHOICE = "GPU engines"
 """The names under which the verdict finds the GPU and the backend that is taken for it."""
-
-_FIX = re.compile(r"(?::|, or) (?=pip |install |upgrade |update |close |unset |see |restart )")
-"""Where a reason ends, and what to do about it begins."""
 
 
 class _Runtime(NamedTuple):
@@ -49,14 +47,14 @@ def look(context: Context) -> Iterator[Finding]:
     gpu = answer["gpus"][0]  # the one that is used
     found = {name: _backend(context, name, versions, gpu) for name in _RUNTIMES}
     yield from found.values()
-    bindings = _bindings(context)
+    bindings = _bindings(context, str(gpu["cuda"]))
     yield bindings
     yield _kernels(context, str(gpu["compute_capability"]))
     yield _choice([name for name, finding in found.items() if finding.state == "ok"], bindings)
 
 
 def _without_gpu(context: Context, why: str, versions: dict[str, str | None]) -> Iterator[Finding]:
-    reason, fix = _parts(why)
+    reason, fix = reason_and_fix(why)
     yield Finding("GPU", NVIDIA_GPU, "missing", reason, fix)
     there = ", ".join(f"{title} {version}" for title, version in versions.items() if version)
     told = f"{there or 'none'}; of use with an NVIDIA GPU only"
@@ -65,7 +63,7 @@ def _without_gpu(context: Context, why: str, versions: dict[str, str | None]) ->
             context.ask("load", _module("tensorrt-rtx"))
         except MissingError as error:
             told = f"{there}; TensorRT for RTX does not load: {error}"
-            fix = "pip install --force-reinstall tensorrt-rtx"
+            fix = instead("tensorrt-rtx", BACKENDS["tensorrt-rtx"].install)
             yield Finding("GPU", "NVIDIA packages", "warning", told, fix, versions)
             return
         told = f"{there}; here TensorRT for RTX builds engines for GPUs elsewhere, nothing runs them"
@@ -91,26 +89,23 @@ def _gpu(gpu: dict[str, Any]) -> Finding:
 def _backend(context: Context, name: str, versions: dict[str, str | None], gpu: dict[str, Any]) -> Finding:
     title, use = _RUNTIMES[name]
     backend, version = BACKENDS[name], versions[title]
-    details = {"version": version}
+    install, details = backend.install_for(str(gpu["cuda"])), {"version": version}
     if not backend.runs_on(str(gpu["compute_capability"])):
         told = f"{version or 'not installed'}; it is for GPUs of {backend.generations}"
         return Finding("GPU", title, "missing", told, details=details)
     if version is None:
-        install = backend.install
-        if name == "tensorrt" and str(gpu["cuda"]).split(".")[0] == "12":
-            install = "tensorrt-cu12"  # the plain name brings the libraries for the newest CUDA
         return Finding("GPU", title, "missing", f"not installed: {use}", f"pip install {install}", details)
     try:
         why = context.ask("backend", name)
     except MissingError as error:  # it crashed
-        why = f"{error}: pip install --force-reinstall {backend.install}"
+        why = f"{error}: {instead(backend.package, install)}"
     if why is None:
         return Finding("GPU", title, "ok", f"{version} loads", details=details)
-    reason, fix = _parts(why)
+    reason, fix = reason_and_fix(why)
     return Finding("GPU", title, "warning", f"{version} does not run here: {reason}", fix, details)
 
 
-def _bindings(context: Context) -> Finding:
+def _bindings(context: Context, cuda: str) -> Finding:
     """TensorRT's engines need one of them, and CUDA graphs the second."""
     works, broken, details = [], [], {}
     for name, binding in BINDINGS.items():
@@ -119,11 +114,12 @@ def _bindings(context: Context) -> Finding:
         try:
             answer = context.ask("cuda", name)
         except MissingError as error:
-            broken.append((f"{name} {version} does not open the GPU: {_parts(str(error))[0]}", _parts(str(error))[1]))
+            reason, fix = reason_and_fix(str(error))
+            broken.append((f"{name} {version} does not open the GPU: {reason}", fix))
             continue
         details[name] = answer | {"version": version}
         works.append(f"{name} {version}")
-    install = f"pip install {BINDINGS['cuda-python'].install}"
+    install = f"pip install {bindings_for(cuda)}"
     if broken:
         return Finding("GPU", "CUDA bindings", "warning", "; ".join(told for told, _ in broken), broken[0][1], details)
     if not works:
@@ -138,7 +134,7 @@ def _kernels(context: Context, capability: str) -> Finding:
     try:
         compiler = context.ask("kernels", capability)
     except MissingError as error:
-        reason, fix = _parts(str(error))
+        reason, fix = reason_and_fix(str(error))
         told = f"none, so that frames are resized and drawn on the CPU: {reason}"
         return Finding("GPU", "kernel compiler", "missing", told, fix)
     return Finding("GPU", "kernel compiler", "ok", f"{compiler} compiles ours", details={"compiler": compiler})
@@ -150,9 +146,3 @@ def _choice(usable: list[str], bindings: Finding) -> Finding:
         return Finding("GPU", CHOICE, "ok", f"built for {usable[0]}", details={"backend": usable[0]})
     told = "none can be run: the CPU is used"
     return Finding("GPU", CHOICE, "warning", told, "mend one of the lines above", {"backend": None})
-
-
-def _parts(why: str) -> tuple[str, str]:
-    """A reason, and what to do about it; the latter is empty where nothing can be done."""
-    at = _FIX.search(why)
-    return (why[: at.start()], why[at.end() :]) if at else (why, "")

@@ -17,8 +17,11 @@ from rtpsp.engine.table import DEFAULT_BACKEND as DEFAULT_BACKEND
 from rtpsp.engine.table import Backend as Backend
 from rtpsp.errors import EngineFileError, MissingError
 from rtpsp.header import EngineHeader
+from rtpsp.machine import gpus
 
 _log = logging.getLogger(__name__)
+
+_UPGRADE = "upgrade rtpsp, or build the engine for one of them"
 
 
 class _EngineFactory(Protocol):
@@ -33,7 +36,7 @@ def engine_class(name: str) -> _EngineFactory:
         MissingError: Its package is not installed.
     """
     if name not in BACKENDS:
-        raise EngineFileError(f"{_unknown(name)}: upgrade rtpsp, or build the engine for one of them")
+        raise EngineFileError(f"{_unknown(name)}: {_UPGRADE}")
     backend = BACKENDS[name]
     try:
         module = importlib.import_module(f"rtpsp.engine.{backend.module}")
@@ -58,16 +61,40 @@ def judge_file(file: EngineFile) -> Verdict:
     if backend is None:
         return Verdict((*verdict.refusals, _unknown(header.backend)), verdict.warnings)
     if installed_version(backend.package) is None:
-        missing = f"it needs the package {backend.package}: pip install {backend.install}"
-        return Verdict((*verdict.refusals, missing), verdict.warnings)
+        refusals = (*verdict.refusals, f"it needs the package {backend.package}, which is not installed")
+        missing = verdict.missing
+        if missing is None:
+            cuda = next((gpu.cuda for gpu in gpus()), "") if backend.gpu else ""
+            missing = f"pip install {backend.install_for(cuda)}"
+        return Verdict(refusals, verdict.warnings, missing)
     return verdict
 
 
-def build_again(file: EngineFile) -> str:
-    """What to do about an engine file that does not serve here: the command, for a backend that does."""
-    name = file.header.backend
-    elsewhere = name not in BACKENDS or (BACKENDS[name].gpu and why_not_here(name) is not None)
-    return rebuild(file.header, file.path, for_this_machine=elsewhere)
+def what_to_do(file: EngineFile, verdict: Verdict) -> str:
+    """What to do about an engine file that does not serve here: mend the machine, or build an engine that does.
+
+    One for another backend gets a name of its own: the file may be just right for the machine that it was built for.
+    """
+    header = file.header
+    if header.backend not in BACKENDS:
+        return _UPGRADE
+    if verdict.missing is None and (not BACKENDS[header.backend].gpu or why_not_here(header.backend) is None):
+        return rebuild(header, file.path)
+    another = rebuild(header, file.path.with_stem(f"{file.path.stem}-here"), for_this_machine=True)
+    copy = f"copy it to a GPU of {header.target.generations}" if header.target.needs_gpu else ""
+    return f"{verdict.missing or copy}, or {another}".removeprefix(", or ")
+
+
+def refused(file: EngineFile, verdict: Verdict, why: str = "") -> EngineFileError | MissingError:
+    """The error that says why an engine file cannot be loaded here: the machine's fault if that lacks something.
+
+    Args:
+        file: The engine.
+        verdict: With refusals.
+        why: What it is to be loaded for, as the beginning of a sentence.
+    """
+    kind = EngineFileError if verdict.missing is None else MissingError
+    return kind(f"{file.path}: {why}{'; '.join(verdict.refusals)}: {what_to_do(file, verdict)}")
 
 
 def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engine:
@@ -80,19 +107,15 @@ def load_engine(path: str | Path, options: EngineOptions | None = None) -> Engin
     Raises:
         EngineFileError: Missing, damaged, foreign, or built for another rtpsp or machine
             (`rtpsp.engine.compatibility`).
-        MissingError: The package of its backend is not installed.
+        MissingError: This machine has no GPU, no driver or no package for engines of its kind.
     """
     file = read_engine_file(Path(path))
-    header = file.header
-    backend = BACKENDS.get(header.backend)
-    verdict = judge(header, backend.package if backend else header.backend)
+    verdict = judge_file(file)
     if verdict.refusals:
-        raise EngineFileError(f"{path}: {'; '.join(verdict.refusals)}: {build_again(file)}")
+        raise refused(file, verdict)
     for warning in verdict.warnings:
         _log.warning("%s: %s", path, warning)
-    if backend is None:
-        raise EngineFileError(f"{path}: {_unknown(header.backend)}: upgrade rtpsp, or build the engine for one of them")
-    return engine_class(header.backend)(header, file.payload(), options)
+    return engine_class(file.header.backend)(file.header, file.payload(), options)
 
 
 def _unknown(name: str) -> str:

@@ -6,22 +6,24 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 
-from packaging.version import InvalidVersion, Version
-
-from rtpsp.engine.table import BACKENDS, DEFAULT_BACKEND, Backend
+from rtpsp.engine.compatibility import NO_GPU, why_too_new
+from rtpsp.engine.table import BACKENDS, DEFAULT_BACKEND
 from rtpsp.errors import MissingError
-from rtpsp.machine import Gpu, gpus
+from rtpsp.machine import Gpu, gpus, nvidia_cards, why_no_gpu
 from rtpsp.runtimes import installed_version
 
 _log = logging.getLogger(__name__)
 
 Installed = Callable[[str], str | None]
 Present = Callable[[], Sequence[Gpu]]
+BuiltFor = Callable[[str], int | None]
 
 _BINDINGS = ("pycuda", "cuda-bindings")
 
 
-def default_backend(installed: Installed | None = None, present: Present | None = None) -> str:
+def default_backend(
+    installed: Installed | None = None, present: Present | None = None, built_for: BuiltFor | None = None
+) -> str:
     """The backend that is taken when nobody asks for one: TensorRT before ONNX Runtime before the CPU.
 
     What is not installed costs nothing, and a GPU is asked for only where a package for GPUs is; what is installed is
@@ -30,21 +32,31 @@ def default_backend(installed: Installed | None = None, present: Present | None 
     Args:
         installed: Gives a package's version; None asks this installation.
         present: Gives the GPUs; None asks this machine.
+        built_for: Gives the major version of CUDA that a package is for; None asks this installation.
     """
     installed, present = installed or installed_version, present or gpus
-    for name, backend in sorted(BACKENDS.items(), key=lambda entry: not entry[1].gpu):
-        if installed(backend.package) is None:
-            continue
-        why = why_not_here(name, installed, present)
+    there = [name for name, backend in BACKENDS.items() if installed(backend.package) is not None]
+    for_gpus = [name for name in there if BACKENDS[name].gpu]
+    if for_gpus and not present():
+        why = why_no_gpu()
+        if why:  # None where the caller leaves out a GPU that is there
+            level = logging.WARNING if nvidia_cards() else logging.INFO
+            _log.log(level, "the CPU is used, although %s is installed: %s", BACKENDS[for_gpus[0]].package, why)
+        for_gpus = []
+    for name in for_gpus:
+        why = why_not_here(name, installed, present, built_for)
         if why is None:
             return name
-        _log.log(
-            logging.WARNING if present() else logging.INFO, "%s is installed and not used: %s", backend.package, why
-        )
-    return DEFAULT_BACKEND
+        _log.warning("%s is installed and not used: %s", BACKENDS[name].package, why)
+    return next((name for name in there if not BACKENDS[name].gpu), DEFAULT_BACKEND)
 
 
-def why_not_here(name: str, installed: Installed | None = None, present: Present | None = None) -> str | None:
+def why_not_here(
+    name: str,
+    installed: Installed | None = None,
+    present: Present | None = None,
+    built_for: BuiltFor | None = None,
+) -> str | None:
     """Why a backend does not run on this machine, with what to do about it; None where it does.
 
     Quick for what is not there. A backend for GPUs is tried as far as that takes no engine: its libraries are loaded.
@@ -53,21 +65,23 @@ def why_not_here(name: str, installed: Installed | None = None, present: Present
         name: In the table.
         installed: Gives a package's version; None asks this installation.
         present: Gives the GPUs; None asks this machine.
+        built_for: Gives the major version of CUDA that a package is for; None asks this installation.
     """
     installed, present = installed or installed_version, present or gpus
     backend = BACKENDS[name]
-    version = installed(backend.package)
-    if version is None:
-        return f"the package {backend.package} is not installed: pip install {backend.install}"
+    found = present() if backend.gpu else ()
+    if installed(backend.package) is None:
+        cuda = found[0].cuda if found else ""
+        return f"the package {backend.package} is not installed: pip install {backend.install_for(cuda)}"
     if not backend.gpu:
         return None
-    found = present()
     if not found:
-        return "there is no NVIDIA GPU with a working driver"
+        return why_no_gpu() or NO_GPU
     gpu = found[0]  # the one that is used
     if not backend.runs_on(gpu.compute_capability):
         return f"{gpu.name} has compute capability {gpu.compute_capability}, expected {backend.generations}"
-    why = _why_too_new(backend, version, gpu) or (_why_no_bindings(installed) if backend.plan else None)
+    why = why_too_new(name, gpu, installed, built_for)
+    why = why or (_why_no_bindings(installed, gpu) if backend.plan else None)
     if why:
         return why
     try:
@@ -77,24 +91,15 @@ def why_not_here(name: str, installed: Installed | None = None, present: Present
     return None
 
 
-def _why_too_new(backend: Backend, version: str, gpu: Gpu) -> str | None:
-    """TensorRT 11 is built for CUDA 13, of which a driver for CUDA 12 runs nothing."""
-    try:
-        too_new = backend.package == "tensorrt" and Version(version).major >= 11 and Version(gpu.cuda).major < 13
-    except InvalidVersion:
-        return None
-    if not too_new:
-        return None
-    return (
-        f"TensorRT {version} needs a driver for CUDA 13, driver {gpu.driver} is for CUDA {gpu.cuda}: upgrade NVIDIA's "
-        f"driver, or pip uninstall tensorrt and pip install tensorrt-cu12"
-    )
-
-
-def _why_no_bindings(installed: Installed) -> str | None:
+def _why_no_bindings(installed: Installed, gpu: Gpu) -> str | None:
     if any(installed(package) for package in _BINDINGS):
         return None
-    return f"there are no bindings of CUDA ({' or '.join(_BINDINGS)}): pip install cuda-bindings"
+    return f"there are no bindings of CUDA ({' or '.join(_BINDINGS)}): pip install {bindings_for(gpu.cuda)}"
+
+
+def bindings_for(cuda: str) -> str:
+    """What to give to ``pip install`` for bindings that work under a driver for this CUDA, such as ``12.4``."""
+    return "'cuda-bindings<13'" if cuda.split(".")[0] == "12" else "cuda-bindings"
 
 
 def _try_it(name: str) -> None:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtpsp.engine.compatibility import reason_and_fix
 from rtpsp.engine.onnxruntime_backend import ONNXRuntimeEngine
+from rtpsp.engine.table import BACKENDS
 from rtpsp.errors import EngineFileError, MissingError
 from rtpsp.header import FRAMES
 from rtpsp.machine import gpus, why_no_gpu
@@ -36,11 +38,8 @@ _log = logging.getLogger(__name__)
 CUDA = "CUDAExecutionProvider"
 _FATAL, _WARNING = 4, 2  # ONNX Runtime's own severities; it starts with the second
 _LIBRARY = "libonnxruntime_providers_cuda.so"
-_PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
-_NOT_BUILT_IN = (
-    f"the onnxruntime {ort.__version__} that is imported was built without it: pip uninstall -y onnxruntime && "
-    f"pip install --force-reinstall {_PACKAGE}"
-)
+_NOT_BUILT_IN = "the package that is imported was built without it"
+_OR = ", or build an engine with --backend onnxruntime"
 _SHARE = 0.5
 """Of a GPU's memory that the session's arena may grow to: beside it lie the workspaces of cuDNN, and other programs."""
 
@@ -53,16 +52,16 @@ class ONNXRuntimeCUDAEngine(ONNXRuntimeEngine):
 
     def _make_session(self, settings: ort.SessionOptions) -> ort.InferenceSession:
         if CUDA not in ort.get_available_providers():
-            raise _refused(_NOT_BUILT_IN)
+            raise _refused(_NOT_BUILT_IN, _OR)
         with _quiet():
             try:
                 session = self._load(settings, [(CUDA, provider_options())])
             except EngineFileError as error:
                 if "cuda" not in str(error).lower():
                     raise
-                raise _refused(str(error.__cause__)) from error  # of the GPU, not of the graph
+                raise _refused(str(error.__cause__), _OR) from error  # of the GPU, not of the graph
         if CUDA not in session.get_providers():
-            raise _refused(_why_not_loaded())
+            raise _refused(_why_not_loaded(), _OR)
         if self.header.precision == "int8":
             _log.warning("ONNX Runtime's CUDA provider runs INT8 graphs in floating point: FP16 is as fast or faster")
         self._warm_up(session)
@@ -77,7 +76,7 @@ class ONNXRuntimeCUDAEngine(ONNXRuntimeEngine):
         try:
             session.run(None, {FRAMES: np.zeros((self.batch, *self.spec.size, 3), np.uint8)})
         except Exception as error:  # as above: a class for each status code
-            raise _refused(str(error)) from error
+            raise _refused(str(error), _OR) from error
 
     @property
     def _format(self) -> str:
@@ -169,15 +168,25 @@ def _one_node() -> bytes:
     return model_bytes(ir.Model(graph, ir_version=9))
 
 
-def _refused(reason: str) -> MissingError:
-    line = " ".join(reason.split())
-    if "memory" in line.lower():
-        fix = ": close other programs on the GPU, or build for a smaller size or batch"
-    elif "driver" in line.lower() or "libcuda.so" in line:
-        fix = ": install NVIDIA's driver, in a release for this CUDA"
-    else:
-        fix = "" if "pip " in line else f": pip install --upgrade {_PACKAGE}"
+def _refused(reason: str, instead_of_it: str = "") -> MissingError:
+    """The error for a reason, with what to do about it: commands where there are some, which can be pasted."""
+    told, fix = reason_and_fix(" ".join(reason.split()))
+    backend = BACKENDS["onnxruntime-cuda"]
+    if told == _NOT_BUILT_IN:  # of two packages with the same files the later one's lie there: both have to go
+        fix = f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install {_install()}"
+    elif "memory" in told.lower():
+        fix = "close other programs on the GPU, or build for a smaller size or batch"
+    elif not fix and "libcuda.so" in told:
+        fix = "install NVIDIA's driver"
+    elif not fix and "driver" in told.lower():
+        fix = f"upgrade NVIDIA's driver, or for CUDA 12 pip install {backend.install_cu12}"
     return MissingError(
-        f"ONNX Runtime {ort.__version__} has no CUDA provider here ({line}){fix}, or build an engine with "
-        f"--backend onnxruntime"
+        f"ONNX Runtime {ort.__version__} has no CUDA provider here ({told}): "
+        f"{fix or f'pip install --upgrade {_install()}'}{instead_of_it}"
     )
+
+
+def _install() -> str:
+    """What to give to ``pip install`` under this machine's driver."""
+    found = gpus()
+    return BACKENDS["onnxruntime-cuda"].install_for(found[0].cuda if found else "")

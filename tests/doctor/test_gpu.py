@@ -92,7 +92,7 @@ def test_what_fails_tells_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cuda-python 13.5.0 does not open the GPU: GPU 0 was asked for" in told["CUDA bindings"].found
     told = found(monkeypatch, *ALL, backend=broken("the process that tried it crashed with SIGSEGV"))
     assert "SIGSEGV" in told["TensorRT"].found
-    assert told["TensorRT"].fix == "pip install --force-reinstall tensorrt"
+    assert told["TensorRT"].fix.endswith("pip install tensorrt") and "--force" not in told["TensorRT"].fix
 
 
 def test_tensorrt_rtx_is_not_for_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,5 +105,8 @@ def test_tensorrt_rtx_is_not_for_every_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 def test_older_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
     told = found(monkeypatch, card=ADA | {"cuda": "12.4"})
     assert told["TensorRT"].fix == "pip install tensorrt-cu12" and told["NVIDIA GPU"].state == "ok"
+    assert told["TensorRT for RTX"].fix == "pip install tensorrt-rtx-cu12"
+    assert told["CUDA bindings"].fix == "pip install 'cuda-bindings<13'"
+    assert told["ONNX Runtime CUDA"].fix == "pip install 'onnxruntime-gpu[cuda,cudnn]<1.27'"
     told = found(monkeypatch, card=ADA | {"cuda": "11.8"})
     assert told["NVIDIA GPU"].state == "warning" and "for CUDA 12 or later" in told["NVIDIA GPU"].fix

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, choice, default_backend, why_not_here
+from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, choice, default_backend, onnxruntime_cuda, why_not_here
 from rtpsp.errors import MissingError
 from rtpsp.machine import Gpu
+from rtpsp.runtimes import import_onnxruntime, installed_version
 
 H200 = Gpu("NVIDIA H200", "9.0", "580.65.06", 139 << 30, "13.0")
 ADA = replace(H200, name="NVIDIA L4", compute_capability="8.9")
@@ -23,6 +24,8 @@ ALL = CPU | {
     "onnxruntime-gpu": "1.31.1",
     "cuda-bindings": "13.5",
 }
+CUDA_13 = {"tensorrt": 13, "tensorrt-rtx": 13}
+OLD = replace(ADA, cuda="12.4", driver="550.54.14")
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +62,6 @@ def without(*packages: str) -> dict[str, str]:
         (without("cuda-bindings") | {"pycuda": "2026.1"}, (ADA,), "tensorrt"),
         (ALL, (replace(ADA, compute_capability="6.1"),), "openvino"),
         (ALL, (replace(ADA, compute_capability="0.0"),), "openvino"),
-        (ALL, (replace(ADA, cuda="12.4"),), "tensorrt-rtx"),  # TensorRT 11 is for CUDA 13
-        (ALL | {"tensorrt": "10.16.1.11"}, (replace(ADA, cuda="12.4"),), "tensorrt"),
         (ALL | {"tensorrt": "unknown"}, (ADA,), "tensorrt"),
         (ALL, (), "openvino"),
         (without("openvino"), (), "onnxruntime"),
@@ -69,7 +70,28 @@ def without(*packages: str) -> dict[str, str]:
     ],
 )
 def test_the_best_that_runs(versions: dict[str, str], gpus: tuple[Gpu, ...], expected: str) -> None:
-    assert default_backend(versions.get, lambda: gpus) == expected
+    assert default_backend(versions.get, lambda: gpus, CUDA_13.get) == expected
+
+
+@pytest.mark.parametrize(
+    ("built_for", "gpu", "expected"),
+    [
+        ({"tensorrt": 13, "tensorrt-rtx": 13}, OLD, "onnxruntime-cuda"),  # which is tried for real
+        ({"tensorrt": 12, "tensorrt-rtx": 13}, OLD, "tensorrt"),
+        ({"tensorrt": 13, "tensorrt-rtx": 12}, OLD, "tensorrt-rtx"),
+        ({"tensorrt": 12, "tensorrt-rtx": 12}, ADA, "tensorrt"),  # a newer driver runs what is older
+        ({"tensorrt": 13}, replace(ADA, cuda="13.3"), "tensorrt"),
+        ({}, OLD, "tensorrt"),  # NVIDIA's archive, which does not tell
+        ({"tensorrt": 13}, replace(ADA, cuda=""), "tensorrt"),
+    ],
+)
+@pytest.mark.parametrize("release", ["10.13.3.9", "11.4.0.106"])
+def test_what_decides_is_the_cuda_that_a_package_is_for(
+    built_for: dict[str, int], gpu: Gpu, expected: str, release: str
+) -> None:
+    """Not its release: both are published for either CUDA."""
+    versions = ALL | {"tensorrt": release}
+    assert default_backend(versions.get, lambda: (gpu,), built_for.get) == expected
 
 
 def test_no_gpu_is_asked_for_where_no_package_needs_one() -> None:
@@ -84,13 +106,30 @@ def test_what_is_there_and_does_not_load_is_passed_over_with_a_warning(
 ) -> None:
     loads(tensorrt="libnvinfer.so.11 is missing: pip install tensorrt", onnxruntime_cuda="no cuDNN")
     with caplog.at_level(logging.INFO, "rtpsp.engine.choice"):
-        assert default_backend(without("tensorrt-rtx").get, lambda: (ADA,)) == "openvino"
+        assert default_backend(without("tensorrt-rtx").get, lambda: (ADA,), CUDA_13.get) == "openvino"
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "tensorrt is installed and not used: libnvinfer.so.11 is missing" in caplog.text
-    caplog.clear()
+
+
+@pytest.mark.parametrize(("cards", "level"), [(0, "INFO"), (None, "INFO"), (1, "WARNING")])
+def test_a_gpu_that_cannot_be_used_is_told_once(
+    cards: int | None, level: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "CUDA_VISIBLE_DEVICES=-1 hides every GPU: unset CUDA_VISIBLE_DEVICES"
+    monkeypatch.setattr(choice, "why_no_gpu", lambda: why)
+    monkeypatch.setattr(choice, "nvidia_cards", lambda: cards)
     with caplog.at_level(logging.INFO, "rtpsp.engine.choice"):
         assert default_backend(ALL.get, lambda: ()) == "openvino"
-    assert {record.levelname for record in caplog.records} == {"INFO"}, "without a GPU it is no surprise"
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        (level, f"the CPU is used, although tensorrt is installed: {why}")
+    ]
+    assert why_not_here("tensorrt", ALL.get, lambda: ()) == why
+
+
+def test_a_gpu_that_is_left_out_is_not_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(choice, "nvidia_cards", lambda: 1)
+    assert default_backend(ALL.get, tuple) == "openvino" and not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -98,24 +137,32 @@ def test_what_is_there_and_does_not_load_is_passed_over_with_a_warning(
     [
         ("tensorrt", CPU, ADA, "tensorrt is not installed: pip install tensorrt"),
         ("tensorrt", without("cuda-bindings"), ADA, "no bindings of CUDA.*: pip install cuda-bindings"),
-        ("tensorrt", ALL, replace(ADA, cuda="12.4"), "needs a driver for CUDA 13, driver 580.65.06 is for CUDA 12.4"),
+        ("tensorrt", CPU, OLD, "tensorrt is not installed: pip install tensorrt-cu12"),
+        ("tensorrt", ALL, OLD, "tensorrt 11.4.* for CUDA 13, driver 550.* for CUDA 12.4: .*pip install tensorrt-cu12"),
+        ("tensorrt-rtx", ALL, OLD, "is built for CUDA 13, driver .*pip install tensorrt-rtx-cu12"),
         ("tensorrt-rtx", ALL, H200, "H200 has compute capability 9.0, expected .* 8.9, or 12.0 and later"),
-        ("onnxruntime-cuda", ALL, None, "no NVIDIA GPU"),
+        ("onnxruntime-cuda", CPU, OLD, "pip install 'onnxruntime-gpu.*<1.27'"),
+        ("onnxruntime-cuda", ALL, None, "GPU"),
         ("openvino", {}, ADA, "pip install openvino"),
     ],
 )
 def test_why_not(name: str, versions: dict[str, str], gpu: Gpu | None, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
-        assert why_not_here(name, versions.get, lambda: (gpu,) if gpu else ()) is None
+        assert why_not_here(name, versions.get, lambda: (gpu,) if gpu else (), CUDA_13.get) is None
 
 
 def test_the_real_libraries_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # of the fixture
-    why = why_not_here("tensorrt", ALL.get, lambda: (ADA,))
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # absent, also where it is installed
+    why = why_not_here("tensorrt", ALL.get, lambda: (ADA,), CUDA_13.get)
     assert why is not None and "TensorRT cannot be imported" in why
-    assert why_not_here("tensorrt-rtx", ALL.get, lambda: (ADA,)) is None
+    if installed_version("tensorrt-rtx"):
+        assert why_not_here("tensorrt-rtx", ALL.get, lambda: (ADA,), CUDA_13.get) is None
+    onnxruntime_cuda._why_no_cuda.cache_clear()
+    monkeypatch.setattr(import_onnxruntime(), "get_available_providers", lambda: ["CPUExecutionProvider"])
     why = why_not_here("onnxruntime-cuda", ALL.get, lambda: (ADA,))
     assert why is not None and "was built without it" in why
+    onnxruntime_cuda._why_no_cuda.cache_clear()
 
 
 def test_the_table_names_what_is_there() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from rtpsp.engine import onnxruntime_cuda as cuda
 from rtpsp.engine.base import EngineOptions
+from rtpsp.engine.compatibility import reason_and_fix
 from rtpsp.errors import EngineFileError, MissingError
 from rtpsp.header import EngineHeader
 from rtpsp.machine import Gpu
@@ -70,19 +71,29 @@ def test_a_session_that_went_on_without_the_gpu_is_an_error(
         pass
     assert "pip install --upgrade 'onnxruntime-gpu[cuda,cudnn]'" in str(caught.value)
     assert "--backend onnxruntime" in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(MissingError, match="invalid ELF header"):
+    with pytest.raises(MissingError, match="invalid ELF header") as caught:
         cuda.try_cuda()
+    assert str(caught.value).endswith("pip install --upgrade 'onnxruntime-gpu[cuda,cudnn]'")
     assert build_without_cuda_libraries == [4, 2, 4, 2], "quiet while it tries, and loud again"
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_onnxruntime_without_the_provider() -> None:
-    """The one of the test environment: of both packages the later one's files count."""
+@pytest.mark.parametrize(
+    ("driver", "package"),
+    [("13.0", "'onnxruntime-gpu[cuda,cudnn]'"), ("12.4", "'onnxruntime-gpu[cuda,cudnn]<1.27'")],
+)
+def test_an_onnxruntime_without_the_provider(monkeypatch: pytest.MonkeyPatch, driver: str, package: str) -> None:
+    """Of two packages with the same files the later one's lie there."""
+    monkeypatch.setattr(import_onnxruntime(), "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(cuda, "gpus", lambda: (replace(GPU, cuda=driver),))
     cuda._why_no_cuda.cache_clear()
-    with pytest.raises(MissingError, match="built without it: pip uninstall -y onnxruntime"):
+    with pytest.raises(MissingError, match="was built without it") as caught:
         cuda.try_cuda()
-    with pytest.raises(MissingError, match="built without it"), cuda.ONNXRuntimeCUDAEngine(HEADER, b""):
-        pass
+    commands = f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install {package}"
+    assert reason_and_fix(str(caught.value))[1] == commands, "to be pasted as it is"
+    with pytest.raises(MissingError, match=r"built without it\): pip .*, or build an engine with --backend o"):
+        cuda.ONNXRuntimeCUDAEngine(HEADER, b"").__enter__()
+    cuda._why_no_cuda.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +101,7 @@ def test_an_onnxruntime_without_the_provider() -> None:
     [
         (
             "CUDA failure 35: CUDA driver version is insufficient",
-            "is insufficient.*NVIDIA's driver",
+            r"is insufficient\): upgrade NVIDIA's driver, or for CUDA 12 pip install 'onnxruntime-gpu.*<1\.27'",
         ),
         ("CUDA failure 2: out of memory ; GPU=0", "out of memory.*close other programs"),
         ("libcuda.so.1: cannot open shared object file", "libcuda.*install NVIDIA's driver"),
