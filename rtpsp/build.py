@@ -16,10 +16,13 @@ from rtpsp.build_options import default_precision as default_precision
 from rtpsp.build_options import engine_name as engine_name
 from rtpsp.build_options import package_versions as package_versions
 from rtpsp.build_options import to_header as to_header
+from rtpsp.build_options import told as told
+from rtpsp.build_options import usual_plan as usual_plan
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND, engine_class
 from rtpsp.engine.file import write_engine_file
 from rtpsp.engine.tensorrt_api import load
 from rtpsp.errors import BoundNotMet, DataError, EngineFileError, MissingError, UsageError
+from rtpsp.failed_builds import forget
 from rtpsp.files import check_writable
 from rtpsp.header import EngineHeader, Precision
 from rtpsp.int8 import Quantised, quantise_model, refuse
@@ -32,6 +35,9 @@ Progress = Callable[[str, int, int], None]
 """Told the step that begins, how many are done, and how many there are."""
 
 STEPS = ("read the model", "lower the graph", "compile and compare", "write the engine")
+
+MAX_COMPARED = 2
+"""Most frames that are compared: two tell whether a batch keeps its frames apart."""
 
 MIN_AGREEMENT: dict[str, float] = {"fp32": 0.999, "fp16": 0.9, "int8": 0.75}
 """Least class agreement with the FP32 graph, on sample frames, of an engine worth writing.
@@ -95,7 +101,7 @@ def build_engine(
     _check_backend(options.backend)
     graph, spec = load_model(model)
     tell(STEPS[1], 1, len(STEPS))
-    frames = sample_frames(spec, count=min(options.batch, 2))  # two tell whether a batch keeps its frames apart
+    frames = sample_frames(spec, count=min(options.batch, MAX_COMPARED))
     header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(model), model.name)
     if model == zoo.model_path():
         header.options["shipped"] = True
@@ -133,6 +139,8 @@ def build_engine(
         assert quantised is not None
         raise refuse(quantised, path)
     tell("done", len(STEPS), len(STEPS))
+    if not found.why_not_run:
+        forget(path)
     notes = (*([why] if why else []), *notes, *maker.notes(form))
     return Built(path, header, found.ran, found.agreement, notes, quantised, found.why_not_run)
 
@@ -206,7 +214,7 @@ def _compare(maker: Maker, form: Form) -> _Found:
                 raise
             why_not = str(error)  # what was built ahead of time may be for another machine than this one
     if answer is None:
-        answer = run(maker.graph_of(form), maker.spec, maker.frames, maker.threads).class_map
+        answer = run(maker.graph_of(form, len(maker.frames)), maker.spec, maker.frames, maker.threads).class_map
     agreement = float(np.mean(answer == maker.answers.class_map))
     if agreement < MIN_AGREEMENT[form.precision]:
         why = "this backend is not to be trusted with this model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ from rtpsp import machine
 from rtpsp.calibration_cache import TABLE
 from rtpsp.engine import BACKENDS, DEFAULT_BACKEND
 from rtpsp.engine.tensorrt_api import flavour_of
-from rtpsp.engine.tensorrt_options import PlanOptions, check_options, plan_target
+from rtpsp.engine.tensorrt_options import FLAGS, PlanOptions, check_options, plan_target, usual_targets
 from rtpsp.errors import UsageError
 from rtpsp.header import MAX_BATCH, EngineHeader, Precision, Target
 from rtpsp.int8 import Int8Options
+from rtpsp.places import timing_folder
 from rtpsp.runtimes import installed_version
 
 if TYPE_CHECKING:
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
     from rtpsp.spec import ModelSpec
 
 _NOT_THE_ENGINE = ("timing_cache", "detailed", "verbose")
+_NOT_ASKED = ("detailed", "verbose")
 _TAGS = {"tensorrt": "trt", "tensorrt-rtx": "trtrtx"}
+_PLAN_TAGS: dict[str, Callable[[Any], str]] = {
+    "optimisation_level": "level{}".format,
+    "workspace": lambda nbytes: f"workspace{nbytes >> 20}",
+    "aux_streams": "aux{}".format,
+    "hardware": lambda level: "" if level == "ampere+" else level,  # which sm80+ tells
+    "version_compatible": lambda _: "vc",
+}
 
 
 @dataclass(frozen=True)
@@ -60,23 +70,35 @@ class BuildOptions:
             return  # which is said when its engine class is asked for
         if BACKENDS[self.backend].plan:
             check_options(flavour_of(self.backend), self.plan)
-        elif asked := told(self.plan):
+        elif asked := _unusual(self.plan, _NOT_ASKED):
             builders = " or ".join(name for name, backend in BACKENDS.items() if backend.plan)
             raise UsageError(
-                f"{', '.join(asked)} is for TensorRT's builder, and the backend is {self.backend}: leave it out, or "
-                f"build for {builders}"
+                f"{', '.join(FLAGS[name] for name in asked)} is for TensorRT's builder, and the backend is "
+                f"{self.backend}: leave it out, or build for {builders}"
             )
+        if self.plan.tf32 and self.precision != "fp32":
+            raise UsageError(
+                f"--tf32 is for engines in FP32, got {self.precision or 'no precision'}: leave it out, or add --fp32"
+            )
+
+
+def usual_plan(backend: str) -> PlanOptions:
+    """What TensorRT's builder is told where nobody says: for the GPU that is here, and to keep what it timed."""
+    if backend == "tensorrt":
+        return PlanOptions(timing_cache=timing_folder())
+    gpu = next(iter(machine.gpus()), None) if backend == "tensorrt-rtx" else None
+    return PlanOptions(targets=usual_targets(gpu.compute_capability) if gpu else ())
 
 
 def told(plan: PlanOptions) -> dict[str, Any]:
     """What was asked of TensorRT's builder, by name, as plain JSON values; what decides about the engine alone."""
+    found = _unusual(plan, _NOT_THE_ENGINE)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def _unusual(plan: PlanOptions, leave_out: tuple[str, ...]) -> dict[str, Any]:
     usual = asdict(PlanOptions())
-    given = {name: value for name, value in asdict(plan).items() if name not in _NOT_THE_ENGINE}
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in given.items()
-        if value != usual[name]
-    }
+    return {name: value for name, value in asdict(plan).items() if name not in leave_out and value != usual[name]}
 
 
 def default_precision(backend: str = DEFAULT_BACKEND) -> Precision:
@@ -151,8 +173,9 @@ def engine_name(header: EngineHeader) -> str:
     """What an engine file is called: ``pspnet18-camvid-360x480-fp16-openvino2026.4.engine``.
 
     Behind ``int8`` stands which frames its ranges are from, but for those that came with the model: a run that is given
-    no engine builds that one, and is not to write over anybody's own. A TensorRT engine ends with the compute
-    capabilities that it is for, ``-trt11.4-sm90``; a TensorRT-RTX one only where others than the usual were asked for.
+    no engine builds that one, and is not to write over anybody's own. So stands there whatever else TensorRT's builder
+    was told, ``-level0``. A TensorRT engine ends with the compute capabilities that it is for, ``-trt11.4-sm90``; a
+    TensorRT-RTX one only where others than the usual were asked for.
     """
     spec, options = header.spec, header.options
     plan = options.get("plan", {})
@@ -166,6 +189,7 @@ def engine_name(header: EngineHeader) -> str:
         parts.append("confidence")
     if options.get("batch", 1) != 1:
         parts.append(f"b{options['batch']}")
+    parts += [words for name, tag in _PLAN_TAGS.items() if name in plan and (words := tag(plan[name]))]
     parts.append(f"{_TAGS.get(header.backend, header.backend)}{release}")
     if header.backend == "tensorrt" or plan.get("targets"):
         later = "+" if header.target.or_later else ""

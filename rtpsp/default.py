@@ -9,11 +9,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from packaging.version import Version
 
 from rtpsp import zoo
 from rtpsp.build import (
@@ -26,22 +24,23 @@ from rtpsp.build import (
     engines_folder,
     package_versions,
     to_header,
+    told,
+    usual_plan,
 )
 from rtpsp.calibration_cache import read_cache
-from rtpsp.engine import BACKENDS, default_backend, judge_file
+from rtpsp.engine import BACKENDS, default_backend, judge_file, why_not_here
 from rtpsp.engine.file import read_engine_file
-from rtpsp.engine.tensorrt_options import PlanOptions
+from rtpsp.engine.tensorrt_options import FLAGS
 from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError, OutputError, UsageError
+from rtpsp.failed_builds import remember, why_failed
 from rtpsp.files import check_writable, sha256_of
 from rtpsp.header import EngineHeader
-from rtpsp.machine import gpus
-from rtpsp.places import timing_folder
 
 _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
-_OLDEST_USUAL = Version("8.0")  # TensorRT-RTX builds for Turing, 7.5, only where that is asked for
 _POLL_SECONDS = 0.2
+_FAILURES = (BoundNotMet, EngineFileError, MissingError, ModelError)
 _TO_DO = re.compile("[:;] (?:build|upgrade) ")  # where an error says what to do about it: here it is being done
 
 
@@ -49,7 +48,8 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
     """The shipped model's engine for this machine's best backend, built if it is not there or does not fit.
 
     Processes that need it at the same time build it once: the others wait. Where the folder cannot be written, a
-    private folder among the system's temporary files serves.
+    private folder among the system's temporary files serves. Where the engine of a GPU's backend cannot be built or
+    does not run, the next backend's is taken, and what failed is not tried again (`rtpsp.failed_builds`).
 
     Args:
         progress: Called at each step when it has to be built.
@@ -58,20 +58,39 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
     Raises:
         RtpspError: As `build_engine`.
     """
-    options = default_options(confidence=confidence)
-    if not BACKENDS[options.backend].gpu:
-        return _built_once(options, progress)
-    try:
-        return _built_once(options, progress)
-    except (BoundNotMet, EngineFileError, MissingError, ModelError) as error:
-        _log.warning("%s: the CPU is taken, and the GPU tried again at the next start", error)
-        return _built_once(_cpu_options(confidence), progress)
+    for options in _choices(confidence):
+        if not BACKENDS[options.backend].gpu:
+            break
+        try:
+            return _built_once(options, progress)
+        except _FAILURES as error:
+            again = f"rtpsp build-engine --backend {options.backend}{' --confidence' if confidence else ''}"
+            _log.warning("%s: another backend is taken, until '%s' succeeds", error, again)
+    return _built_once(options, progress)
+
+
+def _choices(confidence: bool) -> Iterator[BuildOptions]:
+    """How the engine could be built, the best first: for each backend of a GPU that runs here, then for the CPU."""
+    best = default_backend()
+    yield _usual(best, confidence)
+    if not BACKENDS[best].gpu:
+        return
+    names = list(BACKENDS)
+    for name in names[names.index(best) + 1 :]:
+        if BACKENDS[name].gpu and why_not_here(name) is None:
+            yield _usual(name, confidence)
+    yield _usual(default_backend(present=tuple), confidence)
+
+
+def _usual(backend: str, confidence: bool) -> BuildOptions:
+    return BuildOptions(default_precision(backend), backend, confidence, plan=usual_plan(backend))
 
 
 def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
     model = zoo.model_path()
     name = engine_name(to_header(zoo.model_spec(), options))
     path = engines_folder() / name
+    _check_not_failed(path, options.backend)
     if why_not(path, model, options) is None:
         return path
     folder = _writable(path.parent)
@@ -80,18 +99,29 @@ def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
         reason = why_not(path, model, options)  # another process may have built it while we waited
         if reason is None:
             return path
+        _check_not_failed(path, options.backend)
         # The first build is expected; that one which was there does not do any more is not.
         _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
         try:
             built = build_engine(model, path, options, progress)
+            if built.why_not_run:  # built ahead of time, which serves nobody who wants to run it now
+                path.unlink()
+                raise MissingError(f"{options.backend} does not run its engine: {built.why_not_run}")
         except OutputError as error:
             raise OutputError(
                 f"{path}: cannot be written ({_reason(error)}): let {ENGINES_VARIABLE} name another folder"
             ) from error
-        if built.why_not_run:  # built ahead of time, which serves nobody who wants to run it now
-            path.unlink()
-            raise MissingError(f"{options.backend} does not run its engine: {built.why_not_run}")
+        except _FAILURES as error:
+            if BACKENDS[options.backend].gpu:
+                remember(path, options.backend, str(error))
+            raise
     return path
+
+
+def _check_not_failed(path: Path, backend: str) -> None:
+    why = why_failed(path, backend)
+    if why is not None:
+        raise MissingError(why)
 
 
 def default_options(*, confidence: bool = False) -> BuildOptions:
@@ -100,17 +130,13 @@ def default_options(*, confidence: bool = False) -> BuildOptions:
     Args:
         confidence: It has to give a confidence.
     """
-    backend = default_backend()
-    plan = PlanOptions(timing_cache=timing_folder() if backend == "tensorrt" else None)
-    gpu = next(iter(gpus()), None) if backend == "tensorrt-rtx" else None
-    if gpu is not None and Version(gpu.compute_capability) < _OLDEST_USUAL:
-        plan = replace(plan, targets=(gpu.compute_capability,))
-    return BuildOptions(default_precision(backend), backend, confidence, plan=plan)
-
-
-def _cpu_options(confidence: bool) -> BuildOptions:
-    backend = default_backend(present=tuple)
-    return BuildOptions(default_precision(backend), backend, confidence)
+    for options in _choices(confidence):
+        if not BACKENDS[options.backend].gpu:
+            break
+        path = engines_folder() / engine_name(to_header(zoo.model_spec(), options))
+        if why_failed(path, options.backend) is None:
+            break
+    return options
 
 
 def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
@@ -127,6 +153,12 @@ def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
         return "it was built from another version of the model"
     if (header.backend, header.precision) != (options.backend, options.precision):
         return f"it is one for {header.backend} in {header.precision}"
+    asked, plan = told(options.plan), header.options.get("plan", {})
+    if plan != asked:
+        flags = [
+            flag for name, flag in FLAGS.items() if not isinstance(plan, dict) or plan.get(name) != asked.get(name)
+        ]
+        return f"it was built with another {' and '.join(flags) or 'plan'}"
     if header.options.get("batch", 1) != options.batch:
         return f"it takes {header.options['batch']} frames at a time"
     if header.options.get("confidence", False) != options.confidence:

@@ -120,6 +120,9 @@ class Maker:
     def lowered(self, head: Head, batch: int = 1) -> ir.Model:
         """The FP32 graph of frames in, verified against the model's.
 
+        One that takes more frames than there are is verified as the one that takes these: a thousand frames at a time
+        would be gigabytes for ONNX Runtime, and tell no more.
+
         Raises:
             HeadNotFound: There is no head to split.
             BoundNotMet: Lowering changed the answers.
@@ -127,16 +130,24 @@ class Maker:
         from rtpsp.graph.lower import lower
 
         if (head, batch) not in self._lowered:
+            verified = batch <= len(self.frames)
+            if not verified:
+                self.lowered(head, len(self.frames))
             confidence = bool(self.header.options.get("confidence", False))
             self._lowered[head, batch] = lower(
-                self.graph, self.spec, batch, head=head, tail=self.tail, confidence=confidence, frames=self.frames,
-                reference=self.answers, threads=self.threads,
+                self.graph, self.spec, batch, head=head, tail=self.tail, confidence=confidence, verify=verified,
+                frames=self.frames, reference=self.answers if verified else None, threads=self.threads,
             )  # fmt: skip
         return self._lowered[head, batch]
 
-    def graph_of(self, form: Form) -> ir.Model:
-        """The graph that an engine of this form runs: for a GPU in the types that it computes in, to the last cast."""
-        graph = self._quantised(form, self._batch)
+    def graph_of(self, form: Form, batch: int | None = None) -> ir.Model:
+        """The graph that an engine of this form runs: for a GPU in the types that it computes in, to the last cast.
+
+        Args:
+            form: Of the engine.
+            batch: Frames of one inference, other than the engine's own.
+        """
+        graph = self._quantised(form, batch or self._batch)
         if self.backend.gpu and form.precision != "fp32":
             from rtpsp.graph.precision import to_half
 

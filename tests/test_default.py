@@ -16,18 +16,18 @@ from unittest.mock import Mock
 import pytest
 from filelock import FileLock
 
-from rtpsp import build, default, zoo
-from rtpsp.build import BuildOptions
+from rtpsp import build, default, failed_builds, machine, zoo
+from rtpsp.build import BuildOptions, engines_folder
 from rtpsp.calibrate import calibrate
 from rtpsp.calibration_cache import read_cache, write_cache
 from rtpsp.calibration_set import open_calibration
 from rtpsp.default import default_engine, default_options, to_engine_path, why_not
 from rtpsp.doctor import probes
-from rtpsp.engine import load_engine
+from rtpsp.engine import BACKENDS, load_engine
 from rtpsp.engine.compatibility import Verdict
-from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file
+from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file, write_engine_file
 from rtpsp.engine.tensorrt_options import PlanOptions
-from rtpsp.errors import EngineFileError, MissingError, OutputError, UsageError
+from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError, OutputError, UsageError
 from rtpsp.machine import Gpu
 from rtpsp.onnx_file import load_model
 from tests.conftest import save_frames
@@ -44,6 +44,7 @@ def shipped(colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("rtpsp.default.default_precision", lambda backend="openvino": "fp32")  # it has nothing for INT8
     monkeypatch.setattr("rtpsp.build.default_precision", lambda backend="openvino": "fp32")
     monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     return colour_model
 
 
@@ -166,7 +167,7 @@ def test_the_default_is_for_the_best_that_there_is(
 ) -> None:
     monkeypatch.setattr(default, "default_precision", PRECISION)
     monkeypatch.setattr(default, "default_backend", lambda: backend)
-    monkeypatch.setattr(default, "gpus", lambda: (Gpu("a GPU", capability, "580.65", 1 << 33, "13.0"),))
+    monkeypatch.setattr(machine, "gpus", lambda: (Gpu("a GPU", capability, "580.65", 1 << 33, "13.0"),))
     assert default_options(confidence=True) == expected
 
 
@@ -175,38 +176,121 @@ def test_tensorrts_timings_are_kept_beside_the_default_engine(monkeypatch: pytes
     assert default_options().plan == PlanOptions(timing_cache=tmp_path / "engines" / "timing")
 
 
-def test_without_a_gpu_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def test_without_a_gpu_nothing_changes() -> None:
     assert default_options() == options() == BuildOptions("fp32", "openvino")
     assert default_engine().name.startswith("colours-48x64-fp32-openvino20")
 
 
-@pytest.mark.parametrize("opens", [True, False])
-def test_a_gpu_that_fails_leaves_the_cpu(
-    opens: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+class Gpus:
+    """A machine with backends for GPUs, of which some cannot build an engine, and some do not run theirs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.driver, self.why_not_run = "580.65", ""
+        self.fails: dict[str, Exception] = {"tensorrt-rtx": ModelError("the builder refuses it")}
+        self.tried: list[str] = []
+        monkeypatch.setattr(default, "default_backend", lambda present=None: "openvino" if present else "tensorrt-rtx")
+        monkeypatch.setattr(default, "why_not_here", lambda name: None if name == "onnxruntime-cuda" else "not here")
+        monkeypatch.setattr(default, "build_engine", self.build)
+        monkeypatch.setattr(machine, "gpus", self.gpus)
+        monkeypatch.setattr(failed_builds, "gpus", self.gpus)
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        return (Gpu("a GPU", "8.9", self.driver, 1 << 33, "13.0"),)
+
+    def build(self, model: Path, path: Path, options: BuildOptions, progress: object = None) -> build.Built:
+        self.tried.append(options.backend)
+        if options.backend in self.fails:
+            raise self.fails[options.backend]
+        built = build.build_engine(model, path, replace(options, backend="onnxruntime"))
+        write_engine_file(path, replace(built.header, backend=options.backend), read_engine_file(path).payload())
+        return replace(built, why_not_run=self.why_not_run if BACKENDS[options.backend].gpu else "")
+
+
+@pytest.fixture
+def machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    return Gpus(monkeypatch)
+
+
+def test_a_backend_that_fails_leaves_the_next_of_the_gpu(
+    machine_with_gpus: Gpus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A plan that cannot be built, or that is built and does not run here."""
-
-    def best(present: object = None) -> str:
-        return "tensorrt-rtx" if present is None else "openvino"
-
-    def built(model: Path, path: Path, options: BuildOptions, progress: object) -> build.Built:
-        if options.backend == "openvino":
-            return build.build_engine(model, path, options)
-        if opens:
-            raise MissingError("the GPU ran out of memory")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"a plan")
-        return Mock(why_not_run="it was built for another GPU")
-
-    monkeypatch.setattr(default, "default_backend", best)
-    monkeypatch.setattr(default, "build_engine", built)
-    assert read_engine_file(default_engine()).header.backend == "openvino"
-    assert [path.name for path in (tmp_path / "engines").glob("*.engine") if "openvino" not in path.name] == []
-    said = (
-        "the GPU ran out of memory" if opens else "tensorrt-rtx does not run its engine: it was built for another GPU"
+    path = default_engine()
+    assert read_engine_file(path).header.backend == "onnxruntime-cuda" == default_options().backend
+    assert machine_with_gpus.tried == ["tensorrt-rtx", "onnxruntime-cuda"]
+    says = (
+        "the builder refuses it: another backend is taken, until 'rtpsp build-engine --backend tensorrt-rtx' succeeds"
     )
-    assert f"{said}: the CPU is taken" in caplog.text
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [says]
+
+
+def test_what_failed_is_not_tried_at_every_start(machine_with_gpus: Gpus, caplog: pytest.LogCaptureFixture) -> None:
+    gpus, tried = machine_with_gpus, machine_with_gpus.tried
+    gpus.fails["onnxruntime-cuda"] = MissingError("the GPU ran out of memory")
+    assert read_engine_file(default_engine()).header.backend == "openvino"
+    assert tried == ["tensorrt-rtx", "onnxruntime-cuda", "openvino"]
+    tried.clear()
+    caplog.clear()
+    assert read_engine_file(default_engine()).header.backend == "openvino" and tried == []
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.partition(":")[0] for line in said] == ["the builder refuses it", "the GPU ran out of memory"]
+    with pytest.raises(BoundNotMet, match="another confidence"):
+        gpus.fails["openvino"] = BoundNotMet("another confidence")
+        default_engine(confidence=True)
+    assert tried == ["tensorrt-rtx", "onnxruntime-cuda", "openvino"], "another engine"
+    assert not list(engines_folder().glob("*-openvino*.failed")), "a CPU's is tried again"
+    tried.clear()
+    gpus.driver = "590.1"
+    gpus.fails.clear()
+    assert read_engine_file(default_engine()).header.backend == "tensorrt-rtx" and tried == ["tensorrt-rtx"]
+
+
+def test_what_does_not_run_is_not_kept(
+    machine_with_gpus: Gpus, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """As where the driver is too old for what was built ahead of time."""
+    machine_with_gpus.fails.clear()
+    machine_with_gpus.why_not_run = "the driver is too old"
+    path = default_engine()
+    assert "tensorrt-rtx does not run its engine: the driver is too old: another backend is taken" in caplog.text
+    assert list((tmp_path / "engines").glob("*.engine")) == [path] and "openvino" in path.name
+
+
+def test_a_build_that_succeeds_makes_good_what_failed(machine_with_gpus: Gpus, shipped: Path, tmp_path: Path) -> None:
+    default_engine()
+    (failed,) = (tmp_path / "engines").glob("*.failed")
+    assert "trtrtx" in failed.name and default_options().backend == "onnxruntime-cuda"
+    built = build.build_engine(shipped, tmp_path / "engines" / "cpu.engine")
+    assert failed.exists(), "another engine"
+    built.path.rename(failed.with_suffix(".engine"))
+    build.build_engine(shipped, failed.with_suffix(".engine"))
+    assert not failed.exists() and default_options().backend == "tensorrt-rtx"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"why": 3}', "{}", "\0"])
+def test_a_damaged_memory_is_none(machine_with_gpus: Gpus, tmp_path: Path, text: str) -> None:
+    default_engine()
+    (failed,) = (tmp_path / "engines").glob("*.failed")
+    assert failed_builds.why_failed(failed.with_suffix(".engine"), "tensorrt-rtx") == "the builder refuses it"
+    failed.write_text(text)
+    assert failed_builds.why_failed(failed.with_suffix(".engine"), "tensorrt-rtx") is None
+
+
+def test_a_memory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    as_nobody(tmp_path / "x")
+    failed_builds.remember(tmp_path / "x" / "y.engine", "openvino", "why")
+    failed_builds.forget(tmp_path / "x" / "y.engine")
+
+
+@pytest.mark.parametrize("plan", [{"optimisation_level": 0}, {"optimisation_level": 0, "tf32": True}, [], "--tf32"])
+def test_an_engine_that_was_built_otherwise_is_not_the_default_one(shipped: Path, plan: object) -> None:
+    path = default_engine()
+    file = read_engine_file(path)
+    header = replace(file.header, options={**file.header.options, "plan": plan})
+    write_engine_file(path, header, file.payload())
+    reason = why_not(path, shipped, options())
+    assert reason is not None and reason.startswith("it was built with another --")
+    if plan == {"optimisation_level": 0}:
+        assert reason == "it was built with another --optimisation-level"
 
 
 def test_an_engine_of_batches_is_not_the_default_one(shipped: Path) -> None:

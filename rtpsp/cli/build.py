@@ -14,6 +14,7 @@ from rtpsp.cli._signals import importing
 from rtpsp.cli.console import Capability, stderr, stdout, steps
 from rtpsp.cli.outputs import check_outputs
 from rtpsp.engine import BACKENDS
+from rtpsp.engine.tensorrt_options import MAX_AUX_STREAMS, MAX_WORKSPACE
 from rtpsp.errors import UsageError
 from rtpsp.header import MAX_BATCH
 
@@ -94,11 +95,17 @@ SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "TensorRT":
     "--batch", type=click.IntRange(1, MAX_BATCH), metavar="N", default=1, show_default=True,
     help="Frames of one inference; run, eval and compare take engines of one.",
 )  # fmt: skip
-@click.option("--workspace", type=click.IntRange(1), metavar="MIB", help="GPU memory for a layer.  [default: all]")
+@click.option(
+    "--workspace", type=click.IntRange(1, MAX_WORKSPACE >> 20), metavar="MIB",
+    help="GPU memory for a layer.  [default: all]",
+)  # fmt: skip
 @click.option(
     "--optimisation-level", type=click.IntRange(0, 5), metavar="0-5", help="How long the builder looks.  [default: 3]"
 )
-@click.option("--aux-streams", type=click.IntRange(0), metavar="N", help="Streams beside the first.  [default: chosen]")
+@click.option(
+    "--aux-streams", type=click.IntRange(0, MAX_AUX_STREAMS), metavar="N",
+    help="Streams beside the first.  [default: chosen]",
+)  # fmt: skip
 @click.option(
     "--timing-cache/--no-timing-cache", default=None,
     help="Keep what TensorRT timed beside the engines, so that the next build is quicker.  [default: with tensorrt]",
@@ -149,17 +156,18 @@ def command(model: Path | None, output: Path | None, **given: Any) -> None:
 
 
 def _plan(given: dict[str, Any], backend: str) -> PlanOptions:
+    from rtpsp.build import usual_plan
     from rtpsp.engine.tensorrt_api import LOGGER
     from rtpsp.engine.tensorrt_options import PlanOptions
     from rtpsp.places import timing_folder
 
-    timed = backend == "tensorrt" if given["timing_cache"] is None else given["timing_cache"]
+    usual, timed = usual_plan(backend), given["timing_cache"]
     return PlanOptions(
         workspace=(given["workspace"] or 0) << 20, optimisation_level=given["optimisation_level"],
         aux_streams=given["aux_streams"], tf32=given["tf32"],
-        timing_cache=timing_folder() if timed else None, hardware=given["hardware_compatible"] or "",
-        version_compatible=given["version_compatible"], targets=given["target"],
-        verbose=logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG),
+        timing_cache=usual.timing_cache if timed is None else timing_folder() if timed else None,
+        hardware=given["hardware_compatible"] or "", version_compatible=given["version_compatible"],
+        targets=given["target"] or usual.targets, verbose=logging.getLogger(LOGGER).isEnabledFor(logging.DEBUG),
     )  # fmt: skip
 
 
@@ -191,19 +199,25 @@ def _tell(built: Built) -> None:
     if built.quantised is not None and built.quantised.parts:
         stdout.print(parts_table(built.quantised.parts))
     size = f"{built.path.stat().st_size / 1e6:.1f} MB"
+    batch = header.options.get("batch", 1)
+    use = f"rtpsp run --camera --engine {built.path}   (or --source FILE)"
+    if batch != 1:
+        use = (
+            f"rtpsp.load_engine(...) in your own code, {batch} frames at a time; run, eval and compare take single ones"
+        )
     lines = [*built.notes]
     if built.why_not_run:
         lines += [
             f"{backend}, {header.precision}, {size}{_for(header.target)}",
             f"could not be run here ({built.why_not_run}); its graph has, by ONNX Runtime, a class agreement with the "
             f"FP32 graph of {built.agreement:.3%} on a synthetic frame",
-            f"next: copy it to the GPU machine; there: rtpsp run --camera --engine {built.path}   (or --source FILE)",
+            f"next: copy it to the GPU machine; there: {use}",
         ]
     else:
         lines += [
             f"{backend}, {header.precision}, runs in {built.ran}, {size}{_for(header.target)}, class agreement with "
             f"the FP32 graph {built.agreement:.3%} on a synthetic frame (accuracy: rtpsp eval)",
-            f"next: rtpsp run --camera --engine {built.path}   (or --source FILE)",
+            f"next: {use}",
         ]
     told = "".join(f"  {line}\n" for line in lines)
     stdout.print(f"{built.path}\n{told}", end="", soft_wrap=True, markup=False)

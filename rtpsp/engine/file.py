@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rtpsp import machine
+from rtpsp.engine.table import BACKENDS
+from rtpsp.engine.tensorrt_options import FLAGS, is_ampere, with_target
 from rtpsp.errors import EngineFileError
 from rtpsp.files import write_atomically
 from rtpsp.header import EngineHeader
@@ -164,6 +167,8 @@ def write_engine_file(path: Path, header: EngineHeader, payload: bytes) -> None:
 def rebuild(header: EngineHeader, path: Path, for_this_machine: bool = False) -> str:
     """What to do about an engine that does not serve: the command that builds it again from the same model.
 
+    A plan is then built so that the GPU that is here runs it too.
+
     Args:
         header: What it was.
         path: Where it lies.
@@ -181,7 +186,7 @@ def rebuild(header: EngineHeader, path: Path, for_this_machine: bool = False) ->
     if header.options.get("batch", 1) != 1:
         words += ["--batch", str(header.options["batch"])]
     if not for_this_machine:
-        words += ["--backend", header.backend, *_of_the_builder(header.options.get("plan"))]
+        words += ["--backend", header.backend, *_of_the_builder(header)]
     words += ["-o", str(path)]
     return f"build {'one for this machine' if for_this_machine else 'it again'} with '{shlex.join(words)}'"
 
@@ -192,17 +197,30 @@ def _ranges(int8: Any) -> list[str]:
     return ["--calib-cache", cache] if isinstance(cache, str) and cache.isprintable() else []
 
 
-def _of_the_builder(plan: Any) -> list[str]:
-    """The options that tell TensorRT's builder what it was told; what no builder was ever told is left out."""
+def _of_the_builder(header: EngineHeader) -> list[str]:
+    """The options that tell TensorRT's builder what it was told; what no builder was ever told is left out.
+
+    But for what would build one that this machine's GPU refuses again.
+    """
+    backend, plan = BACKENDS.get(header.backend), header.options.get("plan")
+    if backend is None or not backend.plan:
+        return []
     plan = plan if isinstance(plan, dict) else {}
-    words: list[str] = []
-    targets = plan.get("targets")
-    for target in targets if isinstance(targets, list) else []:
-        if isinstance(target, str) and re.fullmatch(r"\d+\.\d", target):
-            words += ["--target", f"sm{target.replace('.', '')}"]
+    capability = next((gpu.compute_capability for gpu in machine.gpus()), None)
+    asked = plan.get("targets")
+    targets = tuple(
+        target
+        for target in (asked if isinstance(asked, list) else [])
+        if isinstance(target, str) and re.fullmatch(r"\d+\.\d", target)
+    )
+    if capability is not None and header.backend == "tensorrt-rtx":
+        targets = with_target(targets, capability)
+    words = [word for target in targets for word in (FLAGS["targets"], f"sm{target.replace('.', '')}")]
     for name, unit in {"workspace": 1 << 20, "optimisation_level": 1, "aux_streams": 1}.items():
         if type(plan.get(name)) is int:
-            words += [f"--{name.replace('_', '-')}", str(plan[name] // unit)]
-    if plan.get("hardware") in ("ampere+", "same"):
-        words += ["--hardware-compatible", plan["hardware"]]
-    return words + [f"--{name.replace('_', '-')}" for name in ("version_compatible", "tf32") if plan.get(name) is True]
+            words += [FLAGS[name], str(-(-plan[name] // unit))]
+    hardware = plan.get("hardware")
+    if hardware == "same" or (hardware == "ampere+" and (capability is None or is_ampere(capability))):
+        words += [FLAGS["hardware"], hardware]
+    switches = ("version_compatible", "tf32") if header.precision == "fp32" else ("version_compatible",)
+    return words + [FLAGS[name] for name in switches if plan.get(name) is True]

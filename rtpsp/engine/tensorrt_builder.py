@@ -21,7 +21,7 @@ from rtpsp.engine.tensorrt_options import PlanOptions as PlanOptions
 from rtpsp.engine.tensorrt_options import check_options, configure, plan_target
 from rtpsp.engine.tensorrt_progress import Phases, make_monitor
 from rtpsp.engine.tensorrt_timings import TimingCache
-from rtpsp.errors import MissingError, ModelError
+from rtpsp.errors import MissingError, ModelError, RtpspError, UsageError
 from rtpsp.header import Target
 from rtpsp.machine import Gpu, gpus, why_no_gpu
 
@@ -32,7 +32,13 @@ Progress = Callable[[str, float], None]
 THREAD = "rtpsp-build"
 PARSING, DONE = "Reading the graph", "Built"
 
-_NO_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient memory")
+# Texts of TensorRT's own, as its library has them (11.4, and TensorRT-RTX 1.7.1 of the same sources).
+_NO_MEMORY = (
+    "out of memory", "outofmemory", "cudaerrormemoryallocation", "insufficient memory", "memory is insufficient",
+    "could not be allocated",
+)  # fmt: skip
+_NO_WORKSPACE = ("insufficient workspace", "within workspace limit", "increase the workspace")
+_NOTHING_FITS = "could not find any implementation"  # of a node, as a small workspace may be the reason for
 _NO_GPU = ("cudaerror 35", "cudaerror 100", "cuda initialization failure", "cuda driver version is insufficient")
 
 
@@ -77,7 +83,7 @@ def build_plan(
     Raises:
         MissingError: The flavour is not installed or too old, there is no GPU for it, or its memory does not suffice.
         ModelError: TensorRT does not take the graph; with every error, its node and the node's operator.
-        UsageError: No such flavour, or it lacks an option that was given.
+        UsageError: No such flavour, it lacks an option that was given, or nothing does with the workspace.
     """
     kind, options = flavour_of(flavour), options or PlanOptions()
     check_options(kind, options)
@@ -129,17 +135,31 @@ def parse(kind: Flavour, trt: TensorRT, builder: types.Builder, model: bytes, lo
 
 
 def serialise(
-    kind: Flavour, builder: types.Builder, network: types.INetworkDefinition, config: types.IBuilderConfig, log: Log
+    kind: Flavour,
+    builder: types.Builder,
+    network: types.INetworkDefinition,
+    config: types.IBuilderConfig,
+    log: Log,
+    workspace: int = 0,
 ) -> types.IHostMemory:
     """The network's plan.
+
+    Args:
+        kind: What builds it.
+        builder: The builder.
+        network: From `parse`.
+        config: From `configure`.
+        log: That of the builder.
+        workspace: Its limit in bytes, as `PlanOptions` has it, for the advice of an error.
 
     Raises:
         MissingError: There is no GPU that it can use, or its memory does not suffice.
         ModelError: The builder has no implementation of something in the graph.
+        UsageError: It has none that does with the workspace.
     """
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failure(kind, "cannot build the engine", log.take())
+        raise _failure(kind, log.take(), workspace)
     return plan
 
 
@@ -183,7 +203,7 @@ class _Work(threading.Thread):
         timings = TimingCache(options.timing_cache, trt.__version__, self._gpu)
         timings.load_into(config)
         try:
-            data = bytes(serialise(kind, builder, network, config, log))
+            data = bytes(serialise(kind, builder, network, config, log, options.workspace))
         finally:
             timings.save_from(config)
         self._tell(DONE, 1.0)
@@ -209,14 +229,21 @@ def _told(error: types.ParserError) -> str:
     return f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())}"
 
 
-def _failure(kind: Flavour, doing: str, errors: list[str]) -> MissingError | ModelError:
+def _failure(kind: Flavour, errors: list[str], workspace: int) -> RtpspError:
     said = "; ".join(errors) or "it gave no reason: see its log with --verbose"
-    lower = said.lower()
-    if any(sign in lower for sign in _NO_MEMORY):
+    lower, what = said.lower(), f"{kind.title} cannot build the engine"
+    lacks_workspace = any(sign in lower for sign in _NO_WORKSPACE)
+    lacks_memory = any(sign in lower for sign in _NO_MEMORY)
+    if workspace and (lacks_workspace or (_NOTHING_FITS in lower and not lacks_memory)):
+        return UsageError(
+            f"{what} with a workspace of {workspace / (1 << 20):g} MiB ({said}): give it more with --workspace, or "
+            f"leave that out"
+        )
+    if lacks_workspace or lacks_memory:
         return MissingError(
-            f"{kind.title} {doing}: the GPU's memory does not suffice ({said}): close what else uses it, give less "
-            f"workspace, or build for smaller frames"
+            f"{what}: the GPU's memory does not suffice ({said}): close what else uses it, give less workspace, or "
+            f"build for smaller frames"
         )
     if any(sign in lower for sign in _NO_GPU):
-        return MissingError(f"{kind.title} {doing}: no GPU that it can use ({said}): see what rtpsp doctor says of it")
-    return ModelError(f"{kind.title} {doing} ({said}): try another precision or another backend")
+        return MissingError(f"{what}: no GPU that it can use ({said}): see what rtpsp doctor says of it")
+    return ModelError(f"{what} ({said}): try another precision or another backend")

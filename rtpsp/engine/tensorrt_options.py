@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from rtpsp.engine import tensorrt_types as types
-from rtpsp.engine.tensorrt_api import Flavour, TensorRT
+from packaging.version import Version
+
+from rtpsp.engine.table import BACKENDS
 from rtpsp.errors import UsageError
 from rtpsp.header import Target
 from rtpsp.machine import Gpu
 
+if TYPE_CHECKING:
+    from rtpsp.engine import tensorrt_types as types
+    from rtpsp.engine.tensorrt_api import Flavour, TensorRT
+
 Hardware = Literal["", "ampere+", "same"]
 
 MAX_LEVEL = 5
+MAX_WORKSPACE = 1 << 40
+"""Bytes, more than any GPU has; near 2^63 TensorRT's own sums overflow."""
+MAX_AUX_STREAMS = 128
+"""As many kernels run at the same time on any GPU, by the CUDA programming guide's table of compute capabilities."""
+FLAGS = {
+    "workspace": "--workspace",
+    "optimisation_level": "--optimisation-level",
+    "aux_streams": "--aux-streams",
+    "tf32": "--tf32",
+    "timing_cache": "--timing-cache",
+    "hardware": "--hardware-compatible",
+    "version_compatible": "--version-compatible",
+    "targets": "--target",
+}
+"""The options of ``rtpsp build-engine`` for what `PlanOptions` says of an engine, by which errors name it."""
 RTX_DEFAULT = ("8.0", "8.6", "8.9", "12.0", "12.1")
 """Compute capabilities of a plan of TensorRT-RTX that was given none, by the bits of its header, "and later ones":
 https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html.
 """
 _AMPERE = "8.0"
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -54,14 +76,37 @@ class PlanOptions:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        if self.workspace < 0:
-            raise UsageError(f"workspace is {self.workspace} bytes, expected at least 0, which is all")
+        if not 0 <= self.workspace <= MAX_WORKSPACE:
+            raise UsageError(f"workspace is {self.workspace} bytes, expected 0, which is all, to {MAX_WORKSPACE}")
         if self.optimisation_level is not None and not 0 <= self.optimisation_level <= MAX_LEVEL:
             raise UsageError(f"optimisation level is {self.optimisation_level}, expected 0 to {MAX_LEVEL}")
-        if self.aux_streams is not None and self.aux_streams < 0:
-            raise UsageError(f"auxiliary streams are {self.aux_streams}, expected at least 0")
+        if self.aux_streams is not None and not 0 <= self.aux_streams <= MAX_AUX_STREAMS:
+            raise UsageError(f"auxiliary streams are {self.aux_streams}, expected 0 to {MAX_AUX_STREAMS}")
         if self.hardware not in get_args(Hardware):
             raise UsageError(f"hardware compatibility is {self.hardware!r}, expected ampere+, same, or none")
+
+
+def usual_targets(capability: str) -> tuple[str, ...]:
+    """The targets of TensorRT-RTX where nobody names any, so that a GPU of this compute capability runs the plan.
+
+    Returns:
+        None of them, which is `RTX_DEFAULT`, but for Turing, which that does not cover.
+    """
+    runs = BACKENDS["tensorrt-rtx"].runs_on(capability)
+    return (capability,) if runs and Version(capability) < Version(RTX_DEFAULT[0]) else ()
+
+
+def with_target(targets: tuple[str, ...], capability: str) -> tuple[str, ...]:
+    """Targets of TensorRT-RTX, with that one added which a GPU of this compute capability needs to run the plan."""
+    if not targets:
+        return usual_targets(capability)
+    runs = BACKENDS["tensorrt-rtx"].runs_on(capability)
+    return (*targets, capability) if runs and capability not in targets else targets
+
+
+def is_ampere(capability: str) -> bool:
+    """Whether it is Ampere's or later, for which plans with the hardware compatibility ``ampere+`` are."""
+    return Version(capability) >= Version(_AMPERE)
 
 
 def check_options(flavour: Flavour, options: PlanOptions) -> None:
@@ -129,7 +174,7 @@ def plan_target(flavour: Flavour, options: PlanOptions, gpu: Gpu | None) -> Targ
     assert gpu is not None
     capabilities, or_later = (gpu.compute_capability,), options.hardware == "ampere+"
     if or_later:
-        if _number(gpu.compute_capability) < _number(_AMPERE):
+        if not is_ampere(gpu.compute_capability):
             raise UsageError(
                 f"hardware compatibility ampere+ builds on GPUs of compute capability {_AMPERE} or later, here is "
                 f"{gpu.name} with {gpu.compute_capability}: leave it out"
@@ -139,6 +184,7 @@ def plan_target(flavour: Flavour, options: PlanOptions, gpu: Gpu | None) -> Targ
         gpu=gpu.name,
         compute_capabilities=capabilities,
         or_later=or_later,
+        driver=gpu.driver if _VERSION.fullmatch(gpu.driver) else "",  # which is all that a header takes
         version_compatible=options.version_compatible,
     )
 
@@ -159,7 +205,3 @@ def _set_targets(flavour: Flavour, trt: TensorRT, config: types.IBuilderConfig, 
     for index, target in enumerate(wanted):
         if not config.set_compute_capability(known[target], index):
             raise UsageError(f"{flavour.title} {trt.__version__} refuses compute capability {target}: leave it out")
-
-
-def _number(capability: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in capability.split("."))

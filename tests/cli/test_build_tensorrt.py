@@ -19,11 +19,12 @@ from rtpsp.build import BuildOptions
 from rtpsp.engine.file import read_engine_file
 from rtpsp.engine.tensorrt_options import PlanOptions
 from rtpsp.errors import UsageError
+from rtpsp.machine import Gpu
 from rtpsp.maker import Maker
 from tests.cli.conftest import Call
 from tests.test_build_tensorrt import RTX, needs_rtx, with_integer_bias
 
-NO_GPU = "there is no NVIDIA GPU with a working driver"
+NO_GPU = r"CUDA_VISIBLE_DEVICES= hides every GPU\b.*"
 BUILD = ("build-engine", "x.onnx", "-o", "x.engine", "--threads", "1", "--fp16")
 AHEAD = (*BUILD, "--backend", RTX)
 
@@ -45,12 +46,12 @@ def test_built_here_to_run_elsewhere(rtpsp: Call) -> None:
     name, head, built, ran, then = done.out.splitlines()
     assert name == "x.engine" and head.startswith("  plain head: it could not be timed against a split one here")
     assert re.fullmatch(r"  tensorrt-rtx, fp16, [0-9.]+ MB, for compute capability 8\.9, 12\.0", built)
-    assert ran.startswith(
-        f"  could not be run here ({NO_GPU}); its graph has, by ONNX Runtime, a class agreement with "
-    )
+    assert re.match(rf"  could not be run here \({NO_GPU}\); its graph has, by ONNX Runtime, a class agreement ", ran)
     assert then.startswith("  next: copy it to the GPU machine; there: rtpsp run --camera --engine x.engine")
     assert read_engine_file(Path("x.engine")).header.target.compute_capabilities == ("8.9", "12.0")
     assert done.err.count("\n") == 1 and "4/4 done" in done.err
+    done = rtpsp(*AHEAD, "--batch", "2")
+    assert "copy it to the GPU machine; there: rtpsp.load_engine(...) in your own code, 2 frames at a time" in done.out
     ran_here = rtpsp("run", "--source", "sim://street?frames=3", "--no-show", "--engine", "x.engine")
     assert ran_here.code != 0 and "built for" in ran_here.err and "build one for this machine with" in ran_here.err
 
@@ -66,7 +67,9 @@ def test_built_here_to_run_elsewhere(rtpsp: Call) -> None:
     ],
 )
 def test_an_engine_of_batches_is_for_its_owners_code(rtpsp: Call, words: tuple[str, ...]) -> None:
-    assert rtpsp(*BUILD, "--backend", "openvino", "--batch", "2").code == 0
+    built = rtpsp(*BUILD, "--backend", "openvino", "--batch", "2")
+    assert built.code == 0 and "next: rtpsp.load_engine(...) in your own code, 2 frames at a time" in built.out
+    assert "rtpsp run --camera" not in built.out
     done = rtpsp(*words, "x.engine")
     assert done.code == 2 and "takes batches of 2" in done.err and done.err.strip().count("\n") == 0, done.err
 
@@ -145,7 +148,7 @@ def test_options_reach_the_builder(rtpsp: Call, here: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(build, "build_engine", stop)
     words = "--workspace 512 --optimisation-level 5 --aux-streams 0 --hardware-compatible same --version-compatible"
-    rtpsp(*BUILD, "--backend", "tensorrt", *words.split(), "--tf32", "--batch", "4")
+    rtpsp(*BUILD[:-1], "--fp32", "--backend", "tensorrt", *words.split(), "--tf32", "--batch", "4")
     assert (seen[0].backend, seen[0].batch) == ("tensorrt", 4)
     timing = here / "engines" / "timing"
     assert seen[0].plan == PlanOptions(512 << 20, 5, 0, True, timing, "same", True)
@@ -158,6 +161,11 @@ def test_options_reach_the_builder(rtpsp: Call, here: Path, monkeypatch: pytest.
     monkeypatch.setattr("rtpsp.engine.default_backend", lambda: "onnxruntime-cuda")
     rtpsp(*BUILD)
     assert (seen[4].backend, seen[4].plan) == ("onnxruntime-cuda", PlanOptions()), "this machine's best"
+    turing = Gpu("Tesla T4", "7.5", "580.65", 16 << 30, "13.0")
+    monkeypatch.setattr("rtpsp.machine.gpus", lambda: (turing,))
+    rtpsp(*AHEAD)
+    rtpsp(*AHEAD, "--target", "sm89")
+    assert [options.plan.targets for options in seen[5:]] == [("7.5",), ("8.9",)], "what is asked for is done"
 
 
 @pytest.mark.parametrize(
@@ -165,14 +173,18 @@ def test_options_reach_the_builder(rtpsp: Call, here: Path, monkeypatch: pytest.
     [
         ("--target best", "'best' is not a compute capability: give one such as sm89 or 8.9"),
         ("--target sm890", "'sm890' is not a compute capability"),
-        ("--backend openvino --tf32", "tf32 is for TensorRT's builder, and the backend is openvino"),
-        ("--backend onnxruntime --target sm89", "targets is for TensorRT's builder"),
+        ("--backend openvino --tf32", "--tf32 is for TensorRT's builder, and the backend is openvino"),
+        ("--backend onnxruntime --target sm89", "--target is for TensorRT's builder"),
+        ("--backend openvino --timing-cache", "--timing-cache is for TensorRT's builder"),
+        ("--backend tensorrt-rtx --tf32", "--tf32 is for engines in FP32, got fp16"),
         ("--backend tensorrt-rtx --timing-cache", "TensorRT-RTX has no option for a timing cache"),
         ("--backend tensorrt-rtx --hardware-compatible same", "no option for hardware compatibility"),
         ("--backend tensorrt --target sm89", "TensorRT has no option for a target compute capability"),
         ("--optimisation-level 6", "6 is not in the range"),
         ("--batch 0", "0 is not in the range"),
         ("--workspace 0", "0 is not in the range"),
+        ("--workspace 99999999999999", "99999999999999 is not in the range 1<=x<=1048576"),
+        ("--aux-streams 99999999999", "99999999999 is not in the range 0<=x<=128"),
     ],
 )
 def test_what_cannot_be_asked_for(rtpsp: Call, words: str, says: str) -> None:

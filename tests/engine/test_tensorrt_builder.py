@@ -262,12 +262,15 @@ def test_each_option_reaches_tensorrt(double: Double, options: PlanOptions, call
 @pytest.mark.parametrize(
     ("options", "target"),
     [
-        (PlanOptions(), Target(gpu=GPU.name, compute_capabilities=("9.0",))),
-        (PlanOptions(hardware="same"), Target(gpu=GPU.name, compute_capabilities=("9.0",))),
-        (PlanOptions(hardware="ampere+"), Target(gpu=GPU.name, compute_capabilities=("8.0",), or_later=True)),
+        (PlanOptions(), Target(gpu=GPU.name, driver=GPU.driver, compute_capabilities=("9.0",))),
+        (PlanOptions(hardware="same"), Target(gpu=GPU.name, driver=GPU.driver, compute_capabilities=("9.0",))),
+        (
+            PlanOptions(hardware="ampere+"),
+            Target(gpu=GPU.name, driver=GPU.driver, compute_capabilities=("8.0",), or_later=True),
+        ),
         (
             PlanOptions(version_compatible=True),
-            Target(gpu=GPU.name, compute_capabilities=("9.0",), version_compatible=True),
+            Target(gpu=GPU.name, driver=GPU.driver, compute_capabilities=("9.0",), version_compatible=True),
         ),
     ],
 )
@@ -287,6 +290,8 @@ def test_every_error_of_the_parser_is_told(double: Double) -> None:
     [
         ("Error Code 2: OutOfMemory (no further information)", MissingError, "memory does not suffice"),
         ("Cuda Runtime (out of memory)", MissingError, "memory does not suffice"),
+        ("Requested amount of GPU memory (8 bytes) could not be allocated.", MissingError, "memory does not suffice"),
+        ("Skipped 1 tactics due to insufficient workspace.", MissingError, "memory does not suffice"),
         ("CUDA initialization failure with error: 35", MissingError, "no GPU that it can use"),
         ("Error Code 10: Could not find any implementation for node x", ModelError, "another precision"),
     ],
@@ -296,6 +301,29 @@ def test_a_builder_that_gives_nothing(double: Double, line: str, error: type[Exc
     with pytest.raises(error, match=f"(?s)TensorRT cannot build the engine.*{said}") as caught:
         on(double)
     assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "said"),
+    [
+        ("Error Code 10: Could not find any implementation for node x", UsageError, "a workspace of 0.5 MiB"),
+        ("Skipped 1 tactics due to insufficient workspace.", UsageError, "give it more with --workspace"),
+        ("Cuda Runtime (out of memory); could not find any implementation", MissingError, "memory does not suffice"),
+        ("Error Code 4: something else", ModelError, "another precision"),
+    ],
+)
+def test_a_builder_that_gives_nothing_with_a_small_workspace(
+    double: Double, line: str, error: type[Exception], said: str
+) -> None:
+    double.plan, double.says = None, [(Severity.ERROR, line)]
+    with pytest.raises(error, match=f"(?s)TensorRT cannot build the engine.*{said}"):
+        on(double, PlanOptions(workspace=1 << 19))
+
+
+@needs_rtx
+def test_a_workspace_that_is_too_small(graph: bytes) -> None:
+    with pytest.raises(UsageError, match=r"with a workspace of 1 MiB \(.*within workspace limit.*give it more"):
+        build_plan("tensorrt-rtx", graph, PlanOptions(workspace=1 << 20))
 
 
 def test_a_builder_that_cannot_start(double: Double) -> None:

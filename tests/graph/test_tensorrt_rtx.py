@@ -44,19 +44,16 @@ PRECISIONS: dict[str, Callable[[ir.Model], ir.Model]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def lowered() -> dict[str, ir.Model]:
-    """A network of random weights at full width, with the confidence: the longest tail there is.
-
-    PSPNet-50 is built in ``tests/test_build_tensorrt.py``.
-    """
+@pytest.fixture(scope="module", params=["pspnet18", "pspnet50"])
+def lowered(request: pytest.FixtureRequest) -> dict[str, ir.Model]:
+    """A network of random weights at full width, with the confidence: the longest tail there is."""
     from rtpsp.model.export import to_onnx
     from rtpsp.model.pspnet import build as build_network
     from rtpsp.model.synthetic import randomise_statistics
 
-    network = build_network("pspnet18", len(CAMVID))
+    network = build_network(request.param, len(CAMVID))
     randomise_statistics(network)
-    spec = ModelSpec("pspnet18", "pspnet18", 96, 128, CAMVID)
+    spec = ModelSpec(request.param, request.param, 96, 128, CAMVID)
     graph = to_onnx(network, spec)
     return {head: lower(graph, spec, head=head, confidence=True, verify=False) for head in HEADS}
 
