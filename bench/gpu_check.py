@@ -4,9 +4,12 @@
 
 Every part runs in a process of its own, so that one that raises, crashes, hangs or breaks the GPU's state is recorded
 with the end of its output while the next goes on. The JSON is written anew after each part, and parts stand in the
-order of their worth: what no longer fits into the budget is recorded as skipped. Without a GPU every part that needs
-one is recorded as skipped, with the reason, and those that need none (kernels compile, TensorRT-RTX builds ahead of
-time) run. ``--quick`` repeats little and builds few engines: its figures mean nothing, its course is the same.
+order of their worth: what no longer fits into the budget is recorded as skipped. Whether the GPU is accepted, the
+contracts, our kernels, the ceilings and torch come first, in some two minutes; then FP16 and INT8 engines of both
+networks, some four minutes with TensorRT-RTX and six with TensorRT; all there is wants a larger ``--budget``. Without
+a GPU every part that needs one is recorded as skipped, with the reason, and those that need none (kernels compile,
+TensorRT-RTX builds ahead of time) run. ``--quick`` repeats little and builds few engines: its figures mean nothing, its
+course is the same.
 
 Durations are in milliseconds: the median, the 90th and, from 200 runs on, the 99th percentile, after warm-up; *device*
 is by CUDA events, *wall* by the host's clock from handing the frame over to having the answer. Machines, accounts and
@@ -81,7 +84,7 @@ def _with_what_they_need(names: list[str]) -> set[str]:
 def _line(name: str, result: dict[str, Any]) -> str:
     told = result.get("reason") or result.get("error") or result.get("signal") or ""
     seconds = f"{result['seconds']:.1f} s" if "seconds" in result else ""
-    return f"{name:34} {result['status']:8} {seconds:>8}  {' '.join(str(told).split())[:150]}".rstrip()
+    return f"{name:47} {result['status']:8} {seconds:>8}  {' '.join(str(told).split())[:150]}".rstrip()
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -93,7 +96,7 @@ def _summary(found: dict[str, Any]) -> str:
     lines.append(f"device: {device['name']}, CUDA {device['cuda']}" if device else "device: none")
     for ratio in parts.get("floors", {}).get("data", {}).get("ratios", ()):
         lines.append(
-            f"{ratio['part']:28} {ratio['figure']:40} {ratio['median_ms']:9.3f} ms  {ratio['over_floor']:6.2f} x floor"
+            f"{ratio['part']:47} {ratio['figure']:32} {ratio['median_ms']:9.3f} ms  {ratio['over_floor']:6.2f} x floor"
         )
     return "\n".join(lines)
 
@@ -115,7 +118,7 @@ def main(
     child: str | None, report: Path | None, work: Path | None,
 ) -> None:  # fmt: skip
     if listing:
-        click.echo("\n".join(f"{part.name:34} {part.limit:4.0f} s" for part in PARTS))
+        click.echo("\n".join(f"{part.name:47} {part.limit:4.0f} s" for part in PARTS))
     elif child is not None:
         assert report is not None and work is not None
         sys.exit(be_child(part_named(child), report, work, quick))

@@ -21,6 +21,7 @@ SCRIPT = ROOT / "bench" / "gpu_check.py"
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 WITHOUT_A_DEVICE = {"facts", "kernels-compile", "models-pspnet18", "floors"}
 ON_THE_DOUBLE = ("ceilings-copies", "kernels-cuda-python", "runtime-cuda-python", "tests-cuda", "kernels-times")
+BUILT = tuple(f"build-tensorrt-rtx-pspnet18-{precision}-split-scores" for precision in ("fp32", "fp16", "int8"))
 
 
 def check(folder: Path, *options: str, environ: dict[str, str] | None = None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def test_without_a_gpu_each_part_runs_or_says_why_not(tmp_path: Path) -> None:
     ).stdout.splitlines()
     assert [line.split()[0] for line in names] == list(parts), "every part is recorded, in order"
     ran = {name for name, part in parts.items() if part["status"] == "ok"}
-    built = {"accepts-tensorrt-rtx", "build-tensorrt-rtx-pspnet18"}
+    built = {*BUILT, *(f"accepts-tensorrt-rtx-{target}" for target in ("default", "sm80", "sm89"))}
     rtx = importlib.util.find_spec("tensorrt_rtx_bindings") is not None
     assert ran == WITHOUT_A_DEVICE | (built if rtx else set())
     for part in parts.values():
@@ -54,12 +55,11 @@ def test_without_a_gpu_each_part_runs_or_says_why_not(tmp_path: Path) -> None:
     assert parts["facts"]["data"]["device"] is None
     assert {"sm_75", "sm_90", "sm_120"} <= {name.split()[-1] for name in parts["kernels-compile"]["data"]}
     if rtx:
-        plans = parts["build-tensorrt-rtx-pspnet18"]["data"]
-        assert {name.split("-")[0] for name in plans} == {"fp16", "int8", "fp32"}
-        sizes = {name.split("-")[0]: plan["plan_mib"] for name, plan in plans.items()}
-        assert sizes["int8"] < sizes["fp16"] < sizes["fp32"]
-        targets = parts["accepts-tensorrt-rtx"]["data"]["targets"]
-        assert targets["sm80"]["built_for"] == ["8.0"] and targets["sm89"]["built_for"] == ["8.9"]
+        fp32, fp16, int8 = (parts[name]["data"]["plan_mib"] for name in BUILT)
+        assert int8 < fp16 < fp32
+        for target, capability in {"sm80": "8.0", "sm89": "8.9"}.items():
+            asked = parts[f"accepts-tensorrt-rtx-{target}"]["data"]
+            assert asked["built_for"] == [capability] and not asked["runs"] and asked["refused"] == "there is no GPU"
     text = json.dumps(found)
     assert not any(place in text for place in (str(ROOT), str(tmp_path), str(Path.home()) + "/", socket.gethostname()))
 
@@ -107,7 +107,7 @@ def test_a_part_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> 
     )
     (tmp_path / "sitecustomize.py").write_text(SABOTAGE.format(action=action), encoding="utf-8")
     environ = {"PYTHONPATH": str(tmp_path)}
-    options = ("--only", "facts", "--only", "floors", "--budget", "8.2")
+    options = ("--only", "facts", "--only", "floors", "--budget", "7.6")
     found = check(tmp_path, *options, environ=environ)["parts"]
     assert found["facts"]["status"] == "timeout" and found["facts"]["data"] == {"before_m": 1}
     assert found["floors"] == {"status": "skipped", "reason": found["floors"]["reason"]}
@@ -137,6 +137,7 @@ def test_on_the_double_all_runs_that_is_not_tensorrts_or_torchs(tmp_path: Path, 
     assert runtime["wrong_pixels"] == 0 and runtime["memory_after_mib"]["lost_mib"] == 0
     assert all(not found["alive"] and not found["freed_too_late"] for found in runtime["after_failures"].values())
     assert parts["tests-cuda"]["data"]["counts"]["passed"] > 20
+    assert parts["tests-cuda"]["data"]["last"].startswith("test_kernels.py::"), "kept test by test"
 
 
 ENGINES = """
@@ -176,6 +177,11 @@ for part, work_of in dict(engine=engines.alone, race=engines.race, loop=loop.loo
     data = work_of(job)
     key = "-".join((part, *arguments))
     found[key] = dict(status="ok", data=job.data | data)
+np.savez(work / "pspnet18.npz", frames=frames, class_map=frames.argmin(3))
+try:
+    engines.alone(Job(("tensorrt", "pspnet18", name), work, {{}}, quick=True))
+except AssertionError as error:
+    found["wrong"] = f"AssertionError: {{error}}"
 print(json.dumps(found))
 """
 
@@ -186,19 +192,28 @@ def test_engines_are_measured_alone_in_turn_and_in_the_loop(tmp_path: Path, doub
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    alone, race, loop = (part["data"] for part in json.loads(done.stdout).values())
-    assert alone["agreement"] == 1
+    found = json.loads(done.stdout)
+    wrong = found.pop("wrong")
+    alone, race, loop = (part["data"] for part in found.values())
+    assert alone["agreement"] == 1 and alone["pixels_of_class"] == alone["pixels_of_class_expected"]
+    assert sum(alone["pixels_of_class"]) == 2 * 48 * 64 and alone["pixels_of_class"][3:] == [0] * 8
     for figure in ("device_graph", "device", "wall_depth_1", "wall_depth_1_without_graph", "device_io_depth_2"):
         assert 0 < alone[figure]["min_ms"] <= alone[figure]["median_ms"]
     assert alone["fps_depth_2"] > 0
     assert race["device_graph"]["fp16-split-scores"]["runs"] == 10 and "CUDA device" in race["without_torch"]
+    assert race["torch_over"] == {}
     assert loop["engine"] == "fp16-split-scores" and loop["device_io_on_depth_2"]["shown"] == 20
+    assert wrong == "AssertionError: 0.0 of the pixels are as the FP32 graph has them, less than 0.99"
 
 
 def test_floors_are_the_larger_of_arithmetic_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPT.parent)
     floors = importlib.import_module("gpu.floors")
-    counted = {"gmac": 100.0, "weights": 10_000_000, "layers": [[60e9, 1_000_000, 5_000_000], [40e9, 800e6, 5_000_000]]}
+    counted: dict[str, Any] = {
+        "gmac": 100.0,
+        "weights": 10_000_000,
+        "layers": [[60e9, 1_000_000, 5_000_000], [40e9, 800e6, 5_000_000]],
+    }
     rates = {"fp16_tflop_s": 400.0, "device_copy_gb_s": 2000.0}
     found = floors.floor_of(counted, "pspnet18", "fp16", rates)
     assert found["arithmetic_ms"] == 0.5  # 2 x 100e9 / 400e12
@@ -206,7 +221,7 @@ def test_floors_are_the_larger_of_arithmetic_and_bytes(monkeypatch: pytest.Monke
     assert found["floor_ms"] == 0.5
     assert found["layers_ms"] == pytest.approx(0.3 + 805e6 * 2 / 2e12 * 1e3, rel=1e-3)  # the second moves more
     assert floors.floor_of(counted, "pspnet18", "int8", rates) == {}, "no rate, no floor"
-    results = {
+    results: dict[str, Any] = {
         "ceilings-matrices": {"data": rates},
         "models-pspnet18": {"data": {"work_plain": counted}},
         "engine-tensorrt-rtx-pspnet18-fp16-plain-scores": {"data": {"device_graph": {"median_ms": 1.0}}},
@@ -215,3 +230,40 @@ def test_floors_are_the_larger_of_arithmetic_and_bytes(monkeypatch: pytest.Monke
     job = part.Job((), Path(), results)
     (ratio,) = floors.floors(job)["ratios"]
     assert ratio["over_floor"] == 2.0 and ratio["floor"] == "fp16-plain"
+    results["engine-tensorrt-rtx-pspnet18-fp16-plain-scores"]["status"] = "failed"
+    assert floors.floors(job)["ratios"] == [], "wrong answers have no speed"
+
+
+def test_packages_that_are_not_there_are_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    table, part = importlib.import_module("gpu.table"), importlib.import_module("gpu.part")
+    assert table.package("no_such_package.module")({}) == "no_such_package.module is not installed"
+    assert table.package("no_such_package.module", "json")({}) == ""
+
+    def breaks(results: Any) -> str:
+        raise ImportError("half installed")
+
+    assert "half installed" in part.Part("any", "facts:facts", 1, (breaks,)).why_not({})
+
+
+def test_every_part_looks_only_at_parts_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    before: set[str] = set()
+    for part in importlib.import_module("gpu.table").PARTS:
+        assert before.issuperset(part.after) and part.name not in before
+        assert callable(part.load())
+        before.add(part.name)
+
+
+def test_a_flavour_is_used_for_the_targets_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    table = importlib.import_module("gpu.table")
+    asked: dict[str, Any] = {
+        "accepts-tensorrt-rtx-default": {"status": "ok", "data": {"runs": False, "refused": "compute capability 9.0"}},
+        "accepts-tensorrt-rtx-sm80": {"status": "crashed", "data": {"runs": False, "refused": "it did not end"}},
+    }
+    assert table.runs_on(asked, "tensorrt-rtx") == []
+    assert "compute capability 9.0; it did not end" in table.accepted("tensorrt-rtx")(asked)
+    asked["accepts-tensorrt-rtx-sm89"] = {"status": "timeout", "data": {"runs": True}}
+    assert table.runs_on(asked, "tensorrt-rtx") == ["sm89"] and table.accepted("tensorrt-rtx")(asked) == ""
+    assert "nobody asked" in table.accepted("tensorrt")(asked)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from gpu.facts import nvml
+from gpu.facts import busy_state
 from gpu.part import Job, rounded
 from gpu.peers import cuda_torch, timed
 
 COPIES_MIB = (1, 6, 256)
 """Sizes of copies: a frame of 480x640 and one of 1024x2048 are about the first two."""
+TURNS = 11
 MATRIX = 8192
 """Side of the square products: 1.1e12 operations fill any chip."""
 SHAPES = {"conv of PSPNet-50's layer4": (10800, 512, 4608), "its head, split": (10800, 512, 18432)}
@@ -24,24 +25,21 @@ SHAPES = {"conv of PSPNet-50's layer4": (10800, 512, 4608), "its head, split": (
 def copies(job: Job) -> dict[str, Any]:
     """Bandwidth of page-locked copies each way."""
     from rtpsp.engine.cuda import CudaDevice, Stream, open_device
+    from rtpsp.engine.cuda_timing import LaunchTimer
 
     found: dict[str, Any] = {}
 
     def rate(device: CudaDevice, stream: Stream, nbytes: int, copy: Callable[[], None]) -> float:
-        repeat = 1 if job.quick else max(4, (1 << 29) // nbytes)
-        rates = []
-        for turn in range(3 if job.quick else 9):
-            begin, end = device.event(timing=True), device.event(timing=True)
-            begin.record(stream)
+        repeat = 1 if job.quick else max(4, (1 << 27) // nbytes)
+        timer = LaunchTimer(device, stream)
+
+        def copies() -> None:
             for _ in range(repeat):
                 copy()
-            end.record(stream)
-            end.synchronize()
-            if turn >= 2:
-                rates.append(repeat * nbytes / max(end.milliseconds_since(begin), 1e-6) / 1e6)
-            for event in (begin, end):
-                device.free(event)
-        return rounded(median(rates))
+
+        job.warm_up(partial(timer.milliseconds, copies))  # links that rest are slower, as clocks are
+        took = median(timer.milliseconds(copies) for _ in range(TURNS))
+        return rounded(repeat * nbytes / max(took, 1e-6) / 1e6)
 
     with open_device() as device:
         stream = device.stream()
@@ -83,7 +81,8 @@ def matrices(job: Job) -> dict[str, Any]:
         return seconds(lambda: first @ second) / (2 * m * n * k)
 
     def seconds(work: Callable[[], Any]) -> float:
-        return median([timed(work) for _ in range(13)][3:]) / 1e3
+        job.warm_up(partial(timed, work))
+        return median(timed(work) for _ in range(TURNS)) / 1e3
 
     def copied() -> float:
         source = torch.randint(0, 255, (1 << 30,), dtype=torch.uint8, device="cuda", generator=generator)
@@ -99,4 +98,6 @@ def matrices(job: Job) -> dict[str, Any]:
     found["tf32_tflop_s"] = rounded(1 / product(torch.float32, side, side, side) / 1e12)
     for what, (m, n, k) in SHAPES.items():
         found[f"fp16_{what}_tflop_s"] = rounded(1 / product(torch.float16, m, n, k) / 1e12)
-    return {**found, "state_after": nvml()}
+        job.keep(**found)
+    first, second = normal(side, side, dtype=torch.float16), normal(side, side, dtype=torch.float16)
+    return {"state": busy_state(partial(timed, lambda: first @ second))}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -19,19 +21,23 @@ PACKAGES = (
 
 def facts(job: Job) -> dict[str, Any]:
     """Versions, processor, and what NVML and the driver say of the first GPU. Nothing is set, all is read."""
+    job.keep(
+        versions={"python": platform.python_version(), **_versions()},
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        device=None,
+    )
+    _driver(job)  # before all that may fail: whatever needs a device asks for what this leaves
+    if job.data["device"]:
+        job.keep(nvml=nvml())
+    return {"cpu": _cpu()}
+
+
+def _cpu() -> dict[str, Any]:
     import psutil  # type: ignore[import-untyped]
 
     from rtpsp.machine import usable_threads
 
-    job.keep(
-        versions={"python": platform.python_version(), **_versions()},
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu={"threads": usable_threads(), "memory_gib": rounded(psutil.virtual_memory().total / 2**30)},
-    )
-    job.keep(device=_driver(job))
-    if job.data["device"]:
-        job.keep(nvml=nvml())
-    return {}
+    return {"threads": usable_threads(), "memory_gib": rounded(psutil.virtual_memory().total / 2**30)}
 
 
 def _versions() -> dict[str, str]:
@@ -44,40 +50,46 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _driver(job: Job) -> dict[str, Any] | None:
-    """What the CUDA driver says; with none, `no_device` says why."""
+def _driver(job: Job) -> None:
+    """Keeps what the CUDA driver says as `device`; with none, `no_device` says why."""
     from rtpsp.engine.cuda import BINDINGS, open_device
-    from rtpsp.errors import RtpspError
 
-    found: dict[str, Any] | None = None
     bindings: dict[str, str] = {}
-    reasons: list[str] = []
-    for binding in BINDINGS:
+    reasons: list[tuple[bool, str]] = []
+    for binding in reversed(BINDINGS):  # NVIDIA's own first: what a wheel built elsewhere does comes after it
         try:
             with open_device(binding=binding) as device:
                 free, total = device.memory()
-                bindings[binding] = "opens the device"
-                found = found or {
+                found = {
                     "name": device.name, "compute_capability": device.compute_capability, "cuda": device.cuda,
                     "multiprocessors": device.multiprocessors,
                     "memory_free_gib": rounded(free / 2**30), "memory_total_gib": rounded(total / 2**30),
                 }  # fmt: skip
-        except RtpspError as error:
+                bindings[binding] = "opens the device"
+                job.keep(device=job.data["device"] or found, bindings=bindings)
+        except Exception as error:  # a foreign one from a binding is no reason to forget the other
             bindings[binding] = str(error)
-            if find_spec(MODULES[binding]):
-                reasons.insert(0, str(error))  # rather than that of a binding that is not there
-            else:
-                reasons.append(str(error))
-    job.keep(bindings=bindings)
-    if found is None:
-        job.keep(no_device=reasons[0])
-    return found
+            reasons.append((find_spec(MODULES[binding]) is None, str(error)))
+            job.keep(bindings=bindings)
+    if not job.data["device"]:
+        job.keep(no_device=min(reasons, key=lambda reason: reason[0])[1])  # not that of a binding which is not there
+
+
+def busy_state(work: Callable[[], Any]) -> dict[str, Any]:
+    """NVML's state while `work`, which waits for the device, runs over and over: an idle GPU has other clocks."""
+    with ThreadPoolExecutor(1) as pool:
+        state = pool.submit(nvml)
+        while not state.done():
+            work()
+    return state.result()
 
 
 def nvml() -> dict[str, Any]:
     """State of the first GPU by NVML: clocks, power, temperature, modes. What a driver does not tell is left out."""
-    import pynvml  # type: ignore[import-untyped]
-
+    try:
+        import pynvml  # type: ignore[import-untyped]
+    except ImportError as error:
+        return {"error": str(error)}
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

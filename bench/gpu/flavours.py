@@ -1,17 +1,16 @@
-"""Does a flavour of TensorRT take this GPU? A tiny network for each target, built, loaded, run and compared."""
+"""Does a flavour of TensorRT take this GPU? A tiny network for one target, built, loaded, run and compared."""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
 
 from gpu.part import Job
-from gpu.table import DOUBLE
+from gpu.table import DOUBLE, TARGETS
 
-TARGETS: dict[str, tuple[str, ...]] = {"default": (), "sm80": ("8.0",), "sm89": ("8.9",), "sm120": ("12.0",)}
-"""Of TensorRT-RTX: what it builds for when nothing is asked for, and single compute capabilities."""
 SIZE, CHANNELS = (48, 64), 16
 
 
@@ -43,91 +42,73 @@ def tiny() -> tuple[bytes, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 def accepts(job: Job) -> dict[str, Any]:
-    """Builds for every target, and on a GPU asks the flavour about each, loads it and runs it.
+    """Builds for one target, and on a GPU asks the flavour about it, loads it and runs it.
 
     Returns:
-        ``targets``, with the exact messages where one failed; ``runs_on``, the targets that gave the right answer;
-        ``refused``, why there is none.
+        ``runs``, whether it gave the right answer, and what led there; ``refused`` with the exact message where
+        something on the way failed.
     """
     from rtpsp.engine.tensorrt_api import FLAVOURS, load
-
-    (name,) = job.arguments
-    trt = load(name)
-    job.keep(version=trt.__version__, module=getattr(trt, "__name__", ""))
-    found = job.results.get("facts", {}).get("data", {}).get("device")
-    on_gpu = bool(found) and found["name"] != DOUBLE
-    targets = TARGETS if FLAVOURS[name].rtx else {"default": ()}
-    told: dict[str, Any] = {}
-    for target, capabilities in targets.items():
-        if not on_gpu and not FLAVOURS[name].rtx:
-            told[target] = {"error": "TensorRT builds on a GPU alone"}
-            continue
-        told[target] = _one(job, name, trt, capabilities, on_gpu)
-        job.keep(targets=told)
-    runs_on = [target for target, found in told.items() if found.get("runs")]
-    errors = list(dict.fromkeys(found["error"] for found in told.values() if "error" in found))
-    refused = "" if runs_on else "; ".join(errors) if on_gpu else "there is no GPU"
-    return {"targets": told, "runs_on": runs_on, "refused": refused}
-
-
-def _one(job: Job, name: str, trt: Any, capabilities: tuple[str, ...], on_gpu: bool) -> dict[str, Any]:
     from rtpsp.engine.tensorrt_builder import PlanOptions, build_plan
-    from rtpsp.errors import RtpspError
 
+    name, target = job.arguments
+    trt = load(name)
+    device = job.results.get("facts", {}).get("data", {}).get("device")
+    on_gpu = bool(device) and device["name"] != DOUBLE
+    job.keep(version=trt.__version__, module=getattr(trt, "__name__", ""), runs=False, refused="there is no GPU")
+    if not on_gpu and not FLAVOURS[name].rtx:
+        return {"refused": "there is no GPU to build on"}
     model, frame, answer = tiny()
-    told: dict[str, Any] = {}
     begin = time.monotonic()
     try:
-        plan = build_plan(name, model, PlanOptions(targets=capabilities))
-    except RtpspError as error:
-        return {"error": str(error)}
-    told |= {"build_seconds": round(time.monotonic() - begin, 3), "plan_bytes": len(plan.data), "notes": plan.notes}
-    told["built_for"] = plan.target.compute_capabilities
-    if on_gpu:
-        try:
-            told |= _run(trt, plan.data, frame, answer)
-        except RtpspError as error:
-            told["error"] = str(error)
-    return told
+        plan = build_plan(name, model, PlanOptions(targets=TARGETS[name][target]))
+        job.keep(build_seconds=round(time.monotonic() - begin, 3), plan_bytes=len(plan.data), notes=plan.notes)
+        job.keep(built_for=plan.target.compute_capabilities)
+        if on_gpu:
+            job.keep(refused="it did not come to an end")
+            _run(job, trt, name, plan.data, frame, answer)
+            job.keep(runs=True, refused="")
+    except Exception as error:  # a refusal is an answer, whatever it is called
+        job.keep(refused=f"{type(error).__name__}: {error}")
+    return {}
 
 
-def _run(trt: Any, plan: bytes, frame: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Loads a plan and runs it once, by TensorRT's own calls; its log where it refuses."""
+def _run(job: Job, trt: Any, name: str, plan: bytes, frame: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> None:
+    """Loads a plan and runs it once."""
     from rtpsp.engine.cuda import open_device
-    from rtpsp.engine.tensorrt_api import make_log
+    from rtpsp.engine.tensorrt_api import flavour_of
+    from rtpsp.engine.tensorrt_plan import LoadedPlan
 
-    told: dict[str, Any] = {}
     with open_device() as device:
-        log = make_log(trt)
-        runtime = trt.Runtime(log)
-        if hasattr(runtime, "get_engine_validity"):
-            validity, diagnostics = cast(Any, runtime).get_engine_validity(plan)
-            told["validity"], told["diagnostics"] = validity.name, int(diagnostics)
-        begin = time.monotonic()
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            return {**told, "error": "; ".join(log.take()) or "not deserialised, without a message"}
-        context = engine.create_execution_context()
-        if context is None:
-            return {**told, "error": "; ".join(log.take()) or "no execution context, without a message"}
-        told["load_seconds"] = round(time.monotonic() - begin, 3)
+        job.keep(**_validity(trt, plan))
         stream = device.stream()
         there, back = device.allocate(frame.nbytes), device.allocate(answer.size * 4)
         got = np.full(answer.shape, np.nan, np.float32)
         device.upload(there, frame, stream)
         device.upload(back, got, stream)
-        addressed = context.set_tensor_address("frames", there.pointer)
-        addressed = context.set_tensor_address("scores", back.pointer) and addressed
-        begin = time.monotonic()
-        if not addressed or not context.execute_async_v3(stream.handle):
-            return {**told, "error": "; ".join(log.take()) or "not enqueued, without a message"}
-        device.download(got, back, stream)
-        stream.synchronize()
-        told["first_run_seconds"] = round(time.monotonic() - begin, 3)
-        del context, engine, runtime
-        told["error_relative"] = float(np.abs(got - answer).max() / answer.max())
-        told["runs"] = bool(told["error_relative"] < 1e-2)  # TF32 is allowed: what is asked is whether it runs
-        if not told["runs"]:
-            told["error"] = f"it runs, and is wrong by {told['error_relative']:.3g} of the largest score"
-        told["log"] = log.take()
-    return told
+        with closing(LoadedPlan(trt, flavour_of(name))) as loaded:
+            begin = time.monotonic()
+            loaded.load(plan)
+            context = loaded.add_context()
+            job.keep(load_seconds=round(time.monotonic() - begin, 3))
+            loaded.bind(context, {"frames": there.pointer, "scores": back.pointer})
+            begin = time.monotonic()
+            loaded.enqueue(context, stream.handle)
+            device.download(got, back, stream)
+            stream.synchronize()
+            job.keep(first_run_seconds=round(time.monotonic() - begin, 3))
+    error = float(np.abs(got - answer).max() / answer.max())
+    job.keep(error_relative=error)
+    if not error < 1e-2:  # nor if it is no number; TF32 is allowed, as what is asked is whether it runs
+        raise ArithmeticError(f"it runs, and is wrong by {error:.3g} of the largest score")
+
+
+def _validity(trt: Any, plan: bytes) -> dict[str, Any]:
+    """What TensorRT-RTX's runtime says of a plan before it is loaded."""
+    from rtpsp.engine.tensorrt_api import make_log
+
+    runtime = trt.Runtime(log := make_log(trt))
+    if not hasattr(runtime, "get_engine_validity"):
+        return {}
+    validity, diagnostics = cast(Any, runtime).get_engine_validity(plan)
+    return {"validity": validity.name, "diagnostics": int(diagnostics), "log": log.take()}

@@ -8,15 +8,19 @@ from typing import Any
 from gpu.models import BITS, NETWORKS, SIZES
 from gpu.part import Job, Results, rounded
 
-MEASURED = {"device_graph", "device", "graph_device", "eager_device", "on_device_wall", "wall_depth_1"}
-"""Figures that are compared with floors."""
+MEASURED = {"device_graph", "device", "graph_device", "graph_device_to_scores", "eager_device", "on_device_wall"}
+"""Figures that are compared with floors: what the device takes, frames and answers being on it."""
+RATES = {"fp32": "torch.matmul without TF32", "fp16": "torch.matmul", "int8": "torch._int_mm"}
+"""Whose matrix rate stands for the hardware's. These need not be the fastest, least of all the third: a ratio below 1
+says that the rate was too low."""
 
 
 def floors(job: Job) -> dict[str, Any]:
     """Floors of every network in every precision, with its head plain and split, and ratios to them.
 
     ``floor_ms`` is the larger of 2 x multiply-adds / matrix rate and bytes / bandwidth, the bytes being the
-    weights and the frame, once each: no engine can be faster. ``layers_ms`` adds up, convolution by convolution, the
+    weights and the frame, once each: no engine is faster unless it multiplies faster than `RATES`, as `rate_of` tells.
+    ``layers_ms`` adds up, convolution by convolution, the
     larger of its arithmetic and of its bytes if everything that it reads and writes went through device memory: engines
     that fuse convolutions or keep data in the cache may be faster than it.
     """
@@ -49,6 +53,7 @@ def floor_of(counted: Mapping[str, Any], network: str, precision: str, rates: Ma
         for macs, data, weights in counted["layers"]
     )
     return {
+        "rate_of": RATES[precision],
         "arithmetic_ms": rounded(arithmetic),
         "bytes_ms": rounded(least),
         "floor_ms": rounded(max(arithmetic, least)),
@@ -75,7 +80,7 @@ def _work(results: Results, network: str) -> dict[str, Any]:
 def _ratios(results: Results, floors: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, part in results.items():
         network = next((network for network in NETWORKS if network in name.split("-")), None)
-        if network is None or network not in floors:
+        if network is None or network not in floors or part.get("status") == "failed":  # wrong answers have no speed
             continue
         for path, median in _medians(part.get("data", {}), ()):
             words = "-".join((name, *path)).split("-")

@@ -34,16 +34,18 @@ class Variant:
         return f"{self.precision}-{self.head}-{'scores' if self.tail == 'host' else 'classes'}"
 
 
-VARIANTS = (
-    *(Variant(precision, head, "host") for precision in ("fp16", "int8", "fp32") for head in ("plain", "split")),
-    Variant("fp16", "split", "graph"),
-    Variant("int8", "split", "graph"),
+FIRST = (Variant("fp16", "split", "host"), Variant("int8", "split", "host"))
+"""The fastest that give scores, which is what the kernels of device IO begin with."""
+REST = (
+    *(Variant(precision, "split", "graph") for precision in ("fp16", "int8")),
+    *(Variant(precision, "plain", "host") for precision in ("fp16", "int8")),
+    *(Variant("fp32", head, "host") for head in ("split", "plain")),
 )
-"""Those that give scores, which is what the kernels of device IO begin with, and two that give the class map."""
+VARIANTS = (*FIRST, *REST)
 
 
 def variants(quick: bool) -> tuple[Variant, ...]:
-    """Those that are built: all, or one of each precision."""
+    """Those that are built, in the order of their worth: all, or one of each precision."""
     return tuple(one for one in VARIANTS if (one.head, one.tail) == ("split", "host")) if quick else VARIANTS
 
 
@@ -86,7 +88,7 @@ def prepare(job: Job) -> dict[str, Any]:
     begin = time.monotonic()
     model, spec = load(network)
     graph = canonical(model)
-    frames = frames_of(spec, 1 if job.quick else 2)
+    frames = frames_of(spec, 2 if network == "pspnet18" and not job.quick else 1)
     answers = run(graph, spec, frames)
     np.savez(job.work / f"{network}.npz", frames=frames, class_map=answers.class_map)
     (job.work / f"{network}.spec.json").write_text(spec.to_json(), encoding="utf-8")
@@ -98,7 +100,7 @@ def prepare(job: Job) -> dict[str, Any]:
     else:
         ranges = to_ranges(collect(graph, spec, [frames[:1]]), "minmax")
         told = "minimum and maximum of one drawn frame: good for speed, not for accuracy"
-    job.keep(ranges=told, size=list(spec.size), classes=len(spec.labels))
+    job.keep(ranges=told, size=list(spec.size), classes=len(spec.labels), variants=[])
     lowered = {}
     for variant in variants(job.quick):
         key = (variant.head, variant.tail)
@@ -107,7 +109,8 @@ def prepare(job: Job) -> dict[str, Any]:
             job.keep(**{f"work_{variant.head}": arithmetic(lowered[key])})
         typed = to_tensorrt(lowered[key], variant.precision, ranges)
         (job.work / f"{network}-{variant}.onnx").write_bytes(model_bytes(typed))
-    return {"seconds_to_prepare": round(time.monotonic() - begin, 1), "variants": [*map(str, variants(job.quick))]}
+        job.keep(variants=[*job.data["variants"], str(variant)])
+    return {"seconds_to_prepare": round(time.monotonic() - begin, 1)}
 
 
 def to_tensorrt(lowered: ir.Model, precision: Precision, ranges: Any) -> ir.Model:

@@ -6,15 +6,22 @@ import importlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Results = Mapping[str, Mapping[str, Any]]
 """What earlier parts left, by the part's name: `status`, `reason` or `error`, `data`."""
 Need = Callable[[Results], str]
 """Why a part cannot run, after what earlier parts found; empty where it can."""
+T = TypeVar("T")
+WARM_SECONDS = 0.2
+"""As trtexec warms up: a GPU that has idled runs at a fraction of its clock, and takes tens of ms to raise it."""
+MOST_SECONDS = 4.0
+"""What is timed is not repeated for longer, be it only `LEAST_RUNS` times."""
+LEAST_RUNS = 20
 
 
 class Skip(Exception):
@@ -52,8 +59,26 @@ class Job:
 
     @property
     def warm(self) -> int:
-        """How often it runs before that."""
+        """How often it runs before that at least."""
         return 2 if self.quick else 20
+
+    def warm_up(self, work: Callable[[], Any]) -> None:
+        """Runs what is to be timed, which waits for the device, `warm` times and for `WARM_SECONDS`."""
+        end = time.monotonic() + (0 if self.quick else WARM_SECONDS)
+        turn = 0
+        while turn < self.warm or time.monotonic() < end:
+            work()
+            turn += 1
+
+    def repeated(self, work: Callable[[int], T]) -> list[T]:
+        """Warms up, then gives what each of `runs` turns gives that is told its number, or as many as time allows."""
+        self.warm_up(lambda: work(0))
+        end, found = time.monotonic() + MOST_SECONDS, []
+        for turn in range(self.runs):
+            found.append(work(turn))
+            if turn + 1 >= LEAST_RUNS and time.monotonic() > end:
+                break
+        return found
 
 
 @dataclass(frozen=True)
@@ -77,8 +102,11 @@ class Part:
     after: tuple[str, ...] = ()
 
     def why_not(self, results: Results) -> str:
-        """The first objection of what it needs; empty where there is none."""
-        return next(filter(None, (need(results) for need in self.needs)), "")
+        """The first objection of what it needs; empty where there is none. A need that raises is one."""
+        try:
+            return next(filter(None, (need(results) for need in self.needs)), "")
+        except Exception as error:  # whatever the packages of a machine come up with: the other parts go on
+            return f"what it needs could not be asked: {type(error).__name__}: {error}"
 
     def load(self) -> Callable[[Job], dict[str, Any] | None]:
         """The function."""

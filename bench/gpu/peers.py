@@ -5,15 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpu.facts import busy_state
 from gpu.models import SIZES, frames_of
 from gpu.part import Job, Skip, figures, rounded
 
 if TYPE_CHECKING:
     import torch
+    import torch.fx
+
+    from rtpsp.graph.lower import Tail
+
+LONGEST_HOLD = 25_600_000
+"""Cycles of the GPU's clock, more than ten milliseconds, for which `timed` keeps a stream busy at most."""
+_hold_cycles = 200_000
 
 
 def cuda_torch() -> Any:
@@ -30,8 +39,12 @@ def cuda_torch() -> Any:
     return torch
 
 
-def torch_network(network: str, device: str = "cuda") -> tuple[torch.nn.Module, Any]:
-    """FP16, channels last, batch norms folded, frames in and class ids out, with random weights; and its spec."""
+def torch_network(network: str, device: str = "cuda", tail: Tail = "graph") -> tuple[torch.nn.Module, Any]:
+    """FP16, channels last, batch norms folded, frames in, with random weights; and its spec.
+
+    Out come what our engines give, by their tail: class ids of every pixel (``graph``), or the FP32 scores of the
+    network's cells, before it interpolates them (``host``).
+    """
     import torch
     from torch.fx.experimental.optimization import fuse
 
@@ -45,6 +58,8 @@ def torch_network(network: str, device: str = "cuda") -> tuple[torch.nn.Module, 
     model = build(network, len(CAMVID))
     randomise_statistics(model, seed=1)
     inner: Any = fuse(model.eval())
+    if tail == "host":
+        _without_last_resize(inner)
     inner = inner.half().to(device, memory_format=torch.channels_last)
     mean, scale = (
         torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
@@ -52,7 +67,7 @@ def torch_network(network: str, device: str = "cuda") -> tuple[torch.nn.Module, 
     )
 
     class FromFrames(torch.nn.Module):
-        """Normalised on the device, as our engines do it, and with their answer: a byte for each pixel."""
+        """Normalised on the device, as our engines do it, and with their answer."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -60,10 +75,22 @@ def torch_network(network: str, device: str = "cuda") -> tuple[torch.nn.Module, 
 
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
             image = frames.flip(3).permute(0, 3, 1, 2).float()  # BGR rows of pixels: channels last as they are
-            ids: torch.Tensor = self.network(((image - mean) * scale).half()).argmax(1).byte()
-            return ids
+            scores: torch.Tensor = self.network(((image - mean) * scale).half())
+            return scores.float() if tail == "host" else scores.argmax(1).byte()
 
     return FromFrames().eval(), spec
+
+
+def _without_last_resize(traced: torch.fx.GraphModule) -> None:
+    """Lets the scores out of a traced network before they are interpolated."""
+    from torch.nn.functional import interpolate
+
+    (output,) = (node for node in traced.graph.nodes if node.op == "output")
+    last = output.args[0]
+    assert last.target is interpolate, f"the network ends with {last.target}"
+    output.args = (last.args[0],)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
 
 
 @contextmanager
@@ -85,15 +112,20 @@ def graphed(model: Any, frames: Any) -> Iterator[tuple[Callable[[], None], Any, 
 
 
 def torch_peer(job: Job) -> dict[str, Any]:
-    """Latency in torch: eager and as a CUDA graph by events, and as a graph with copies by the wall clock."""
+    """Latency in torch: eager and as a CUDA graph, by events and by the wall clock, and as a graph up to the scores."""
     torch = cuda_torch()
     (network,) = job.arguments
     model, spec = torch_network(network)
     job.keep(work_plain=_arithmetic(network))
     pictures = [torch.from_numpy(picture[None]).pin_memory() for picture in frames_of(spec, 4)]
     frames = pictures[0].cuda()
+
+    def eager(turn: int) -> None:
+        model(frames)
+        torch.cuda.synchronize()
+
     with torch.inference_mode():
-        job.keep(eager_device=_by_events(job, lambda: model(frames)))
+        job.keep(eager_device=_by_events(job, lambda: model(frames)), eager_wall=_by_clock(job, eager))
     with graphed(model, frames) as (replay, still, answer):
         down = torch.empty(answer.shape, dtype=answer.dtype).pin_memory()
 
@@ -106,6 +138,10 @@ def torch_peer(job: Job) -> dict[str, Any]:
         job.keep(graph_device=_by_events(job, replay))
         job.keep(graph_with_copies_wall=_by_clock(job, whole))
         agree = float((down == answer.cpu()).float().mean())
+        job.keep(state=busy_state(partial(timed, replay)))
+    scores, _ = torch_network(network, tail="host")
+    with graphed(scores, frames) as (replay, *_):
+        job.keep(graph_device_to_scores=_by_events(job, replay))
     return {
         "format": "fp16, channels last",
         "answer_arrives": agree,
@@ -141,48 +177,63 @@ def torch_compiled(job: Job) -> dict[str, Any]:
 
 
 def _by_events(job: Job, work: Callable[[], Any]) -> dict[str, float | int]:
-    return figures([timed(work) for _ in range(job.warm + job.runs)][job.warm :])
+    return figures(job.repeated(lambda turn: timed(work)))
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Milliseconds by torch's events."""
+    """Milliseconds on the device by torch's events, without what the host takes to launch.
+
+    As `rtpsp.engine.cuda_timing.LaunchTimer` measures our engines: the stream is kept busy until all lies on it, and
+    longer the next time where the first event tells that this was too short.
+    """
+    global _hold_cycles
     torch = cuda_torch()
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    work()
-    end.record()
-    end.synchronize()
-    took: float = begin.elapsed_time(end)
-    return took
+    while True:
+        torch.cuda._sleep(_hold_cycles)
+        begin.record()
+        work()
+        end.record()
+        behind = not begin.query()
+        end.synchronize()
+        if behind or _hold_cycles >= LONGEST_HOLD:
+            took: float = begin.elapsed_time(end)
+            return took
+        _hold_cycles *= 2
 
 
 def _by_clock(job: Job, work: Callable[[int], None]) -> dict[str, float | int]:
-    times = []
-    for turn in range(job.warm + job.runs):
+    def one(turn: int) -> float:
         begin = time.perf_counter()
         work(turn)
-        if turn >= job.warm:
-            times.append(1e3 * (time.perf_counter() - begin))
-    return figures(times)
+        return 1e3 * (time.perf_counter() - begin)
+
+    return figures(job.repeated(one))
 
 
 def onnxruntime_cuda(job: Job) -> dict[str, Any]:
-    """The graphs that TensorRT gets, by ONNX Runtime's CUDA provider, with page-locked or plain copies as it does."""
+    """The graphs that TensorRT gets, by ONNX Runtime's CUDA provider as our backend sets it up: FP32 without TF32."""
     import onnxruntime
 
+    from rtpsp.engine.onnxruntime_cuda import CUDA, provider_options, try_cuda
+    from rtpsp.errors import MissingError
+
     (network,) = job.arguments
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise Skip(f"onnxruntime {onnxruntime.__version__} has no CUDA provider: install onnxruntime-gpu")
+    try:
+        try_cuda()  # which also loads CUDA's and cuDNN's libraries out of their Python packages
+    except MissingError as error:
+        raise Skip(str(error)) from error
+    job.keep(provider_options=provider_options())
     stored = np.load(job.work / f"{network}.npz")
-    for variant in ("fp16-plain-scores", "fp16-split-classes", "fp32-plain-scores"):
+    for variant in ("fp16-split-scores", "fp16-split-classes", "fp16-plain-scores", "fp32-plain-scores"):
         path = job.work / f"{network}-{variant}.onnx"
         if not path.exists():
             continue
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CUDAExecutionProvider"])
-        if session.get_providers()[0] != "CUDAExecutionProvider":
-            raise Skip("onnxruntime's CUDA provider does not load here: its libraries are missing")
+        session = onnxruntime.InferenceSession(str(path), options, providers=[(CUDA, provider_options())])
+        if session.get_providers()[0] != CUDA:
+            raise RuntimeError(f"ONNX Runtime went on without {CUDA}, which ran one node before")
         name, frames = session.get_inputs()[0].name, stored["frames"][:1]
         begin = onnxruntime.OrtValue.ortvalue_from_numpy(frames, "cuda", 0)
         binding = session.io_binding()

@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from typing import Any
 
 from gpu.children import ROOT
 from gpu.part import Job
 
+STUCK = 20
+"""Seconds after which a test's stack is printed: what hangs is then at the end of the part's output."""
+_DONE = re.compile(r"^tests/gpu/(\S+\.py::.*?) (PASSED|FAILED|SKIPPED|ERROR)\b")
+
 
 def run_tests(job: Job, *files: str) -> dict[str, Any]:
     """Runs files of ``tests/gpu`` and tells what passed, what failed and what was skipped, and why.
 
-    The rest of the tests' set-up stays out: it wants packages that a GPU machine need not have.
+    What has passed or failed is kept test by test. The rest of the tests' set-up stays out, and so do its filters of
+    warnings: it wants packages that a GPU machine need not have, and those that are there may warn of each other.
     """
     report = job.work / "tests.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "--confcutdir=tests/gpu", f"--junitxml={report}", "-q"]
-    command += ["-p", "no:cacheprovider", *(f"tests/gpu/{file}" for file in files)]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "--confcutdir=tests/gpu", f"--junitxml={report}"]
+    command += ["-vv", "-p", "no:cacheprovider", "-W", "default"]  # one v is what the project's own -q takes away
+    command += ["-o", f"faulthandler_timeout={STUCK}"]
+    command += [f"tests/gpu/{file}" for file in files]
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # of whatever else is installed there
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-    print(done.stdout[-6000:], done.stderr[-2000:], sep="\n")
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            print(line, end="")
+            if match := _DONE.match(line):
+                test, outcome = match[1], match[2].lower()
+                counts[outcome] += 1
+                failed += [test] if outcome in ("failed", "error") else []
+                job.keep(counts=dict(counts), failed=failed, last=test)
     if not report.exists():
-        raise RuntimeError(f"pytest ended with {done.returncode} before it wrote a report")
+        raise RuntimeError(f"pytest ended with {child.returncode} before it wrote a report")
     cases = [_case(case) for case in ElementTree.parse(report).iter("testcase")]
-    states = [case["outcome"] for case in cases]
+    states = Counter(case["outcome"] for case in cases)
     job.keep(
-        counts={state: states.count(state) for state in sorted(set(states))},
+        counts=dict(sorted(states.items())),
         seconds=round(sum(case["seconds"] for case in cases), 1),
         others=[case for case in cases if case["outcome"] != "passed"],
     )
-    if done.returncode not in (0, 5):
-        failed = states.count("failed") + states.count("error")
-        raise AssertionError(f"{failed} of {len(cases)} tests failed, pytest ended with {done.returncode}")
+    if child.returncode not in (0, 5):
+        wrong = states["failed"] + states["error"]
+        raise AssertionError(f"{wrong} of {len(cases)} tests failed, pytest ended with {child.returncode}")
     return {}
 
 

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from gpu.models import NETWORKS, VARIANTS
+from gpu.models import FIRST, NETWORKS, REST, VARIANTS, Variant
 from gpu.part import Need, Part, Results
 
 DOUBLE = "Double"
 """What the driver's double of the tests calls its device: CUDA runs on it, TensorRT and torch do not."""
 FLAVOURS = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"), "tensorrt": ("tensorrt",)}
 """TensorRT's flavours and their modules."""
+TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "tensorrt-rtx": {"default": (), "sm80": ("8.0",), "sm89": ("8.9",)},
+    "tensorrt": {"default": ()},
+}
+"""What is built for when nothing is asked for, and single compute capabilities, by the flavours that know them."""
 
 
 def package(*modules: str) -> Need:
     """One of these modules is installed."""
 
     def need(results: Results) -> str:
-        return "" if any(find_spec(module) for module in modules) else f"{' or '.join(modules)} is not installed"
+        return "" if any(map(_is_there, modules)) else f"{' or '.join(modules)} is not installed"
 
     return need
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 def device(results: Results) -> str:
@@ -34,17 +46,29 @@ def gpu(results: Results) -> str:
     return device(results) or ("the device is the driver's double" if data["device"]["name"] == DOUBLE else "")
 
 
+def runs_on(results: Results, flavour: str) -> list[str]:
+    """The targets whose engines a flavour runs on this GPU."""
+    return [
+        target for target in TARGETS[flavour] if results.get(_accepts(flavour, target), {}).get("data", {}).get("runs")
+    ]
+
+
 def accepted(flavour: str) -> Need:
     """A flavour of TensorRT runs engines on this GPU."""
 
     def need(results: Results) -> str:
-        found = results.get(f"accepts-{flavour}", {})
-        if found.get("data", {}).get("runs_on"):
+        if runs_on(results, flavour):
             return ""
-        why = found.get("reason") or found.get("error") or found.get("data", {}).get("refused")
-        return f"{flavour} does not run on this device: {why or found.get('status', 'nobody asked')}"
+        found = [results.get(_accepts(flavour, target), {}) for target in TARGETS[flavour]]
+        reasons = [one.get("reason") or one.get("data", {}).get("refused") or one.get("status") for one in found]
+        told = "; ".join(dict.fromkeys(filter(None, reasons))) or "nobody asked"
+        return f"{flavour} does not run on this device: {told}"
 
     return need
+
+
+def _accepts(flavour: str, target: str) -> str:
+    return f"accepts-{flavour}" + ("" if len(TARGETS[flavour]) == 1 else f"-{target}")
 
 
 def some(*needs: Need) -> Need:
@@ -58,22 +82,24 @@ def some(*needs: Need) -> Need:
 
 
 def built(part: str) -> Need:
-    """An earlier part left an engine, however it ended."""
+    """An earlier part left an engine."""
 
     def need(results: Results) -> str:
         found = results.get(part, {})
-        plans = [one for one in found.get("data", {}).values() if "plan_mib" in one]
-        return "" if plans else f"{part} is {found.get('status', 'missing')}"
+        return "" if "plan_mib" in found.get("data", {}) else f"{part} is {found.get('status', 'missing')}"
 
     return need
 
 
-def passed(part: str) -> Need:
-    """An earlier part went well."""
+def prepared(network: str, variant: str = "") -> Need:
+    """An earlier part left the graph of a variant, or of any."""
 
     def need(results: Results) -> str:
-        status = results.get(part, {}).get("status", "missing")
-        return "" if status == "ok" else f"{part} is {status}"
+        found = results.get(f"models-{network}", {})
+        there = found.get("data", {}).get("variants", ())
+        if variant in there or (there and not variant):
+            return ""
+        return f"models-{network} is {found.get('status', 'missing')}, and has left no graph of {variant or 'it'}"
 
     return need
 
@@ -88,24 +114,35 @@ TORCH = package("torch")
 BINDINGS = {"pycuda": package("pycuda"), "cuda-python": package("cuda.bindings")}
 
 
-def _engines(flavour: str, network: str) -> list[Part]:
-    """Building, each engine alone, all of them in turn, and the loop around the best."""
-    build, runs = f"build-{flavour}-{network}", accepted(flavour)
-    alone = tuple(f"engine-{flavour}-{network}-{variant}" for variant in VARIANTS)
+def _each(network: str, variants: tuple[Variant, ...]) -> list[Part]:
+    """Building engines, and measuring each alone."""
+    return [
+        part
+        for flavour in FLAVOURS
+        for variant in variants
+        for build in [f"build-{flavour}-{network}-{variant}"]
+        for part in (
+            Part(
+                build, "engines:build", 120, (*_builder(flavour, network), prepared(network, str(variant))),
+                (flavour, network, str(variant)), (f"models-{network}", *_asked(flavour)),
+            ),
+            Part(
+                f"engine-{flavour}-{network}-{variant}", "engines:alone", 75, (gpu, accepted(flavour), built(build)),
+                (flavour, network, str(variant)), (build,),
+            ),
+        )
+    ]  # fmt: skip
+
+
+def _compared(name: str, function: str, network: str, variants: tuple[Variant, ...]) -> list[Part]:
+    """What is done with the engines that went well alone."""
     return [
         Part(
-            build, "engines:build", 120, (*_builder(flavour, network), passed(f"models-{network}")),
-            (flavour, network), (f"models-{network}", f"accepts-{flavour}"),
-        ),
-        *(
-            Part(
-                f"engine-{flavour}-{network}-{variant}", "engines:alone", 60, (gpu, runs, built(build)),
-                (flavour, network, str(variant)), (build,),
-            )
-            for variant in VARIANTS
-        ),
-        Part(f"race-{flavour}-{network}", "engines:race", 90, (gpu, runs, built(build)), (flavour, network), alone),
-        Part(f"loop-{flavour}-{network}", "loop:loop", 60, (gpu, runs, built(build)), (flavour, network), alone),
+            f"{name}-{flavour}-{network}", function, 60,
+            (gpu, accepted(flavour), some(*(built(f"build-{flavour}-{network}-{variant}") for variant in variants))),
+            (flavour, network), tuple(f"engine-{flavour}-{network}-{variant}" for variant in variants),
+        )
+        for flavour in FLAVOURS
     ]  # fmt: skip
 
 
@@ -116,52 +153,66 @@ def _builder(flavour: str, network: str) -> tuple[Need, ...]:
     return (gpu, accepted(flavour))
 
 
+def _asked(flavour: str) -> tuple[str, ...]:
+    return tuple(_accepts(flavour, target) for target in TARGETS[flavour])
+
+
 def _models(network: str) -> Part:
     if network == "pspnet18":
         return Part(f"models-{network}", "models:prepare", 60, (), (network,))
     used = some(*(accepted(flavour) for flavour in FLAVOURS), onnxruntime_cuda)
-    after = ("facts", *(f"accepts-{flavour}" for flavour in FLAVOURS))
+    after = ("facts", *(part for flavour in FLAVOURS for part in _asked(flavour)))
     return Part(f"models-{network}", "models:prepare", 120, (gpu, used), (network,), after)
 
 
 def _onnxruntime(network: str) -> Part:
-    needs = (gpu, onnxruntime_cuda, passed(f"models-{network}"))
+    needs = (gpu, onnxruntime_cuda, prepared(network))
     after = (f"models-{network}",)
     return Part(f"onnxruntime-cuda-{network}", "peers:onnxruntime_cuda", 60, needs, (network,), after)
 
 
+def _of_bindings(name: str, function: str, limit: float) -> list[Part]:
+    return [
+        Part(f"{name}-{binding}", function, limit, (device, need), (binding,), ("facts",))
+        for binding, need in BINDINGS.items()
+    ]
+
+
 PARTS: tuple[Part, ...] = (
+    # What decides all the rest, and takes seconds each: two minutes.
     Part("facts", "facts:facts", 30),
-    Part("kernels-compile", "kernels:compile_all", 90),
-    Part("ceilings-copies", "ceilings:copies", 30, (device,), (), ("facts",)),
-    Part("ceilings-matrices", "ceilings:matrices", 60, (gpu, TORCH), (), ("facts",)),
     *(
-        Part(f"accepts-{flavour}", "flavours:accepts", 60, (package(*modules),), (flavour,), ("facts",))
+        Part(_accepts(flavour, target), "flavours:accepts", 45, (package(*modules),), (flavour, target), ("facts",))
         for flavour, modules in FLAVOURS.items()
-    ),
-    *(
-        Part(f"kernels-{binding}", "kernels:check", 60, (device, need), (binding,), ("facts",))
-        for binding, need in BINDINGS.items()
-    ),
-    *(
-        Part(f"runtime-{binding}", "runtime:overlap", 60, (device, need), (binding,), ("facts",))
-        for binding, need in BINDINGS.items()
+        for target in TARGETS[flavour]
     ),
     Part("tests-cuda", "suites:cuda", 60, (device,), (), ("facts",)),
-    Part("tests-runtime", "suites:runtime", 90, (device,), (), ("facts",)),
+    *_of_bindings("runtime", "runtime:overlap", 60),
     Part("kernels-times", "kernels:times", 30, (device,), (), ("facts",)),
+    Part("ceilings-copies", "ceilings:copies", 30, (device,), (), ("facts",)),
+    Part("ceilings-matrices", "ceilings:matrices", 60, (gpu, TORCH), (), ("facts",)),
     *(Part(f"torch-{network}", "peers:torch_peer", 60, (gpu, TORCH), (network,), ("facts",)) for network in NETWORKS),
+    Part(
+        "tests-engines", "suites:engines", 90, (gpu, some(*map(accepted, FLAVOURS), onnxruntime_cuda)), (), ("facts",)
+    ),
+    # The engines that are to be fast, of both networks: with TensorRT-RTX four minutes, with TensorRT six.
+    *(part for network in NETWORKS for part in (_models(network), *_each(network, FIRST))),
     *(
         part
-        for network in NETWORKS
+        for network in reversed(NETWORKS)
         for part in (
-            _models(network),
-            *(one for flavour in FLAVOURS for one in _engines(flavour, network)),
-            _onnxruntime(network),
+            *_compared("race", "engines:race", network, FIRST),
+            *_compared("loop", "loop:loop", network, FIRST),
         )
     ),
-    Part("tests-engines", "suites:engines", 90, (gpu,), (), ("facts",)),
+    # The rest, as far as the time goes.
+    *map(_onnxruntime, NETWORKS),
+    Part("tests-runtime", "suites:runtime", 90, (device,), (), ("facts",)),
+    *_of_bindings("kernels", "kernels:check", 60),
+    *(part for network in reversed(NETWORKS) for part in _each(network, REST)),
+    *(part for network in reversed(NETWORKS) for part in _compared("race-all", "engines:race", network, VARIANTS)),
     Part("torch-compiled-pspnet50", "peers:torch_compiled", 90, (gpu, TORCH), ("pspnet50",), ("facts",)),
+    Part("kernels-compile", "kernels:compile_all", 60),
     Part("floors", "floors:floors", 20),
 )
 
