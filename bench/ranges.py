@@ -2,8 +2,9 @@
 
     python bench/ranges.py --data camvid
 
-Ranges are measured on four fifths of 300 frames of the training split, the cost on the rest: with 8-bit weights, and
-with the 7-bit ones of CPUs whose products saturate, for which more parts may have to stay in floating point.
+Ranges are measured on four fifths of 300 frames of the training split, the cost on the rest: with 8-bit weights, with
+the 7-bit ones of CPUs whose products saturate, for which more parts may have to stay in floating point, and with the
+signed data of GPUs, by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ from rtpsp.onnx_file import load_model
 
 MIN_AGREEMENT = 0.993
 MAX_MIOU_DROP = 0.3
+FORMATS = (
+    ("openvino", IntegerFormat(unsigned=True, weight_bits=8)),
+    ("openvino", IntegerFormat(unsigned=True, weight_bits=7)),
+    ("tensorrt-rtx", IntegerFormat()),
+)
 
 
 @click.command()
@@ -39,9 +45,9 @@ def main(data: str, threads: int, output: Path) -> None:
     options = Int8Options(calib=data, min_agreement=MIN_AGREEMENT, max_miou_drop=MAX_MIOU_DROP)
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", RTPSP_CALIB=folder):
-        for bits in (8, 7):
-            integers = IntegerFormat(unsigned=True, weight_bits=bits)
-            maker = Maker(graph, spec, to_header(spec, BuildOptions("int8")), sample_frames(spec, 1), "host", threads)
+        for backend, integers in FORMATS:
+            header = to_header(spec, BuildOptions("int8", backend))
+            maker = Maker(graph, spec, header, sample_frames(spec, 1), "host", threads)
             with (
                 patch("rtpsp.int8._integers", lambda backend, integers=integers: (integers, "")),
                 steps("int8") as tell,

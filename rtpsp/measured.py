@@ -41,10 +41,15 @@ def parts_of(cache: CalibrationCache, integers: str) -> tuple[Part, ...]:
 
 
 def _measured(cache: CalibrationCache, integers: str) -> Mapping[str, Any]:
-    """What a cache says of these integers, or else of any others; empty where it says nothing."""
-    every = [entry for entry in cache.measured.values() if isinstance(entry, Mapping) and "sensitivity" in entry]
+    """What a cache says of these integers, else of others, of as many bits if there are; empty if it says nothing."""
     found = cache.measured.get(integers)
-    return found if isinstance(found, Mapping) else every[0] if every else {}
+    if isinstance(found, Mapping):
+        return found
+    weights = integers.rpartition(", ")[2]
+    every = {
+        name: entry for name, entry in cache.measured.items() if isinstance(entry, Mapping) and "sensitivity" in entry
+    }
+    return next((entry for name, entry in every.items() if name.endswith(weights)), next(iter(every.values()), {}))
 
 
 def to_words(value: Any) -> str:

@@ -29,11 +29,10 @@ from rtpsp.graph.ranges import canonical, collect, graph_digest, to_ranges
 from rtpsp.graph.verify import open_session, sample_frames
 from rtpsp.header import EngineHeader
 from rtpsp.int8 import Int8Options
-from rtpsp.labels import CAMVID
 from rtpsp.maker import Maker
 from rtpsp.onnx_file import load_model, save_model
-from rtpsp.spec import ModelSpec
 from tests.conftest import save_frames
+from tests.full_width import full_width
 
 needs_rtx = pytest.mark.skipif(
     not os.environ.get("CI") and any(find_spec(name) is None for name in ("tensorrt_rtx_bindings", "torch")),
@@ -41,7 +40,6 @@ needs_rtx = pytest.mark.skipif(
 )  # the build server has them, or fails
 
 RTX = "tensorrt-rtx"
-SIZE = (96, 128)
 PARAMETERS = {"pspnet18": 14.2e6, "pspnet50": 46.7e6}
 BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
 
@@ -67,17 +65,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path
     What that one lowers is the same for every precision: it is kept from one build to the next, and compared with the
     model once, at the end, by `build_engine` itself.
     """
-    from rtpsp.model.export import to_onnx
-    from rtpsp.model.pspnet import build as build_network
-    from rtpsp.model.synthetic import randomise_statistics
 
     @lru_cache
     def made(arch: str) -> tuple[Path, type[Maker]]:
-        network = build_network(arch, len(CAMVID))
-        randomise_statistics(network)
-        spec = ModelSpec(arch, arch, *SIZE, CAMVID)
+        graph, spec = full_width(arch)
         path = tmp_path_factory.mktemp("models") / f"{arch}.onnx"
-        save_model(to_onnx(network, spec), spec, path)
+        save_model(graph, spec, path)
         save_ranges(path, path.with_suffix(".json"))
         first: list[Maker] = []
 

@@ -150,7 +150,7 @@ ENGINE_AND_MODEL_CASES = [
         "engine format 9, this rtpsp reads 2: upgrade rtpsp",
     ),
     Case(
-        "an engine built for a GPU", engine(PLAN), RUN, 3,
+        "an engine built for a GPU", engine(PLAN), RUN, 4,
         r"built for NVIDIA H200 \(compute capability 9\.0\), and this machine has no .*build-engine colours\.onnx",
     ),
     Case(

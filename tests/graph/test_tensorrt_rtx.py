@@ -18,8 +18,8 @@ from rtpsp.graph.lower import Head, lower
 from rtpsp.graph.precision import to_half
 from rtpsp.graph.quantize import quantise
 from rtpsp.graph.ranges import tensors_of
-from rtpsp.labels import CAMVID
 from rtpsp.spec import ModelSpec
+from tests.full_width import full_width
 from tests.graph.qdq import quantise as simply_quantised
 from tests.graph.rtx import build
 
@@ -47,14 +47,7 @@ PRECISIONS: dict[str, Callable[[ir.Model], ir.Model]] = {
 @pytest.fixture(scope="module", params=["pspnet18", "pspnet50"])
 def lowered(request: pytest.FixtureRequest) -> dict[str, ir.Model]:
     """A network of random weights at full width, with the confidence: the longest tail there is."""
-    from rtpsp.model.export import to_onnx
-    from rtpsp.model.pspnet import build as build_network
-    from rtpsp.model.synthetic import randomise_statistics
-
-    network = build_network(request.param, len(CAMVID))
-    randomise_statistics(network)
-    spec = ModelSpec(request.param, request.param, 96, 128, CAMVID)
-    graph = to_onnx(network, spec)
+    graph, spec = full_width(request.param)
     return {head: lower(graph, spec, head=head, confidence=True, verify=False) for head in HEADS}
 
 
