@@ -84,6 +84,10 @@ def colours(change: Callable[[onnx.ModelProto, Path], None]) -> Callable[[Path],
     return make
 
 
+def as_it_is(model: onnx.ModelProto, path: Path) -> None:
+    """A good model, of which something else is asked than it or this machine can give."""
+
+
 def dynamic(model: onnx.ModelProto, path: Path) -> None:
     for place, name in ((0, "batch"), (2, "height"), (3, "width")):
         model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
@@ -160,6 +164,18 @@ ENGINE_AND_MODEL_CASES = [
     Case(
         "an engine whose payload is no graph", engine(payload=b"junk" * 99), RUN, 3,
         "OpenVINO .* cannot compile this engine.*build it again",
+    ),
+    Case(
+        "the layers of a plan without its GPU", engine(PLAN), ("inspect", "x.engine", "--layers"), 4,
+        r"its layers are told by TensorRT alone, and it was built for NVIDIA H200",
+    ),
+    Case(
+        "TensorRT where it is not installed", colours(as_it_is), (*BUILD, "--backend", "tensorrt"), 4,
+        "needs the package tensorrt, which is not installed: pip install tensorrt",
+    ),
+    Case(
+        "an option of TensorRT's for another backend", colours(as_it_is),
+        (*BUILD, "--backend", "openvino", "--target", "sm89"), 2, "--target",
     ),
     Case("a text file named .engine", text("x.engine"), RUN, 3, "not an rtpsp engine"),
     Case("a model given as an engine", text("x.onnx"), (*RUN[:-1], "x.onnx"), 2, "is a model.*build-engine x.onnx"),
