@@ -103,7 +103,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
         latency, fps = _time_engine(engine, pictures, options, progress)
     frames = max(30, round(fps * options.duration))
     report = run(
-        options.source or _Drawn(pictures, frames),
+        options.source or PictureSource(pictures, frames),
         load_engine(path, engine_options),
         [NullSink()],
         RunOptions(threads=options.threads, max_frames=frames),
@@ -111,8 +111,13 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     return BenchReport(report.engine, latency, fps, report)
 
 
-class _Drawn(Source):
-    """Pictures from memory, over and over: what is left is the loop's own cost, with neither decoding nor drawing."""
+class PictureSource(Source):
+    """Pictures from memory, over and over: what is left is the loop's own cost, with neither decoding nor drawing.
+
+    Args:
+        pictures: uint8 [H, W, 3] BGR each, all of one size.
+        count: Frames until the end.
+    """
 
     def __init__(self, pictures: list[Image], count: int) -> None:
         height, width = pictures[0].shape[:2]

@@ -9,9 +9,9 @@ from gpu.engines import frame_size, open_engine
 from gpu.models import VARIANTS
 from gpu.part import Job, Skip, rounded
 from rtpsp.arrays import Image
+from rtpsp.bench import PictureSource
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.sink import NullSink
-from rtpsp.stream.source import Source, SourceInfo
 from rtpsp.timing import now
 
 if TYPE_CHECKING:
@@ -23,31 +23,15 @@ SECONDS = 5.0
 """A run takes no longer, however slow the host's part of it is."""
 
 
-class Clip(Source):
-    """A drawn street from memory, over and over: neither decoding nor drawing is timed."""
+class Clip(PictureSource):
+    """A drawn street from memory, for as many frames as were asked for, or `SECONDS`."""
 
     def __init__(self, count: int, size: tuple[int, int]) -> None:
-        self.info = SourceInfo("a drawn street from memory", "sim", *size, frames=count)
-        self._pictures = _pictures(size)
-        self._count, self._next = count, 0
+        super().__init__(_pictures(size), count)
         self._end = now() + SECONDS
 
     def read(self) -> Frame | None:
-        if self._next == self._count or now() > self._end:
-            return None
-        index, self._next = self._next, self._next + 1
-        picture = self._pictures[index % len(self._pictures)]
-
-        def to_bgr(out: Image | None) -> Image:
-            if out is None:
-                return picture.copy()
-            out[...] = picture
-            return out
-
-        return Frame(index, index / 30, now(), self.info.height, self.info.width, to_bgr)
-
-    def close(self) -> None:
-        """Nothing is held."""
+        return None if now() > self._end else super().read()
 
 
 @cache
