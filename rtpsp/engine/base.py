@@ -230,7 +230,7 @@ class Engine(ABC):
         elif self.batch != 1:
             reason = f"the engine takes {self.batch} frames at a time: build it without --batch"
         if reason and self.options.device_io == "on":
-            raise UsageError(f"device_io is on, and {reason}; or leave it at auto")
+            raise UsageError(f"--device-io is on, and {reason}; or leave it at auto")
         if reason and self._can_device_io:
             _log.info("no device_io: %s", reason)
         return not reason

@@ -100,7 +100,7 @@ class CudaDevice:
 
         Args:
             timing: For `Event.milliseconds_since`.
-            spin: `Event.synchronize` burns a core, and returns some 20 to 50 µs sooner.
+            spin: `Event.synchronize` burns a core, and returns sooner.
         """
         self.check()
         return self.own(Event(self, self.context.event(timing=timing, spin=spin)))

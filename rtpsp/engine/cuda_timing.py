@@ -32,8 +32,7 @@ WAIT:
 }
 """
 SHORTEST, LONGEST = 100_000, 12_800_000
-"""Delays in nanoseconds: a CUDA graph is launched in less than the first, a network layer by layer in less than the
-second."""
+"""Delays in nanoseconds: the first is tried first, the second is the last."""
 _ONE = (1, 1, 1)
 
 

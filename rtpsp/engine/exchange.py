@@ -25,7 +25,7 @@ class EngineOptions:
         device_io: Whether a device resizes frames and makes class maps and pictures of the frame's own size
             (`rtpsp.engine.base.Engine.submit_frame`): ``auto`` where it can, ``on`` or an error, ``off``.
         cuda_graph: Launch a whole inference as one CUDA graph where it can be captured; engines of a GPU alone.
-        spin: Wait for a GPU by asking it without a pause: some 20 us sooner, and a CPU core is busy with it.
+        spin: Wait for a GPU by asking it without a pause: the answer is seen sooner, and a CPU core is busy.
     """
 
     threads: int = 0

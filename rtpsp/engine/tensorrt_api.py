@@ -111,7 +111,7 @@ def flavour_of(name: str) -> Flavour:
 
 
 def load(name: str) -> TensorRT:
-    """Import a flavour's module; half a second, no GPU is touched.
+    """Import a flavour's module; no GPU is touched.
 
     Args:
         name: Of `FLAVOURS`.

@@ -191,10 +191,8 @@ class _Work(threading.Thread):
     def _build(self) -> Plan:
         kind, trt, options = self._kind, self._trt, self._options
         target = plan_target(kind, options, self._gpu)
-        log = make_log(trt, options.verbose)
-        monitor = make_monitor(
-            trt, Phases(self._tell), self.cancelled
-        )  # log and monitor outlive what is made with them
+        log = make_log(trt, options.verbose)  # it and the monitor outlive what is made with them
+        monitor = make_monitor(trt, Phases(self._tell), self.cancelled)
         self._tell(PARSING, 0.0)
         builder = make_builder(kind, trt, log)
         network = parse(kind, trt, builder, self._model, log)

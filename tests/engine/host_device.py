@@ -76,8 +76,6 @@ class HostContext:
 
     def pop(self) -> None: ...
 
-    def synchronize(self) -> None: ...
-
     def memory(self) -> tuple[int, int]:
         return 0, 0
 

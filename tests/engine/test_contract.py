@@ -224,7 +224,7 @@ def test_whole_frames_need_a_device(backend: str) -> None:
         with pytest.raises(UsageError, match="no device_io: bring the frame to the model's size"):
             engine.submit_frame(np.zeros((30, 70, 3), np.uint8), plan_fit((30, 70), SPEC))
     with (
-        pytest.raises(UsageError, match=r"device_io is on, and backend .* has none"),
+        pytest.raises(UsageError, match=r"--device-io is on, and backend .* has none"),
         BACKENDS[backend](options=DEVICE_IO),
     ):
         pass

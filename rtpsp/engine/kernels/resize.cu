@@ -5,7 +5,7 @@
 //
 // One thread a pixel. It reads its rows' pixels as 4-byte words, 3 of them for 4 pixels. Per frame the source box comes
 // in once (1080x1920: 6.2 MB; what neighbours share, they share in the caches) and the model's input goes out (720x960:
-// 2.1 MB): 3 us of an H100's memory bandwidth.
+// 2.1 MB): 3 us at the 3.35 TB/s of an H100's data sheet.
 
 struct alignas(16) Run {
     int first;    // row or column of the frame
