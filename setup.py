@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 TRAIN = [
     "torch>=2.9",  # the only room that imports it is rtpsp.model
     "onnxscript>=0.7",  # torch.onnx.export needs it
+    "safetensors>=0.5",  # the format's own reader: no dependencies, one wheel for all Pythons, what hubs hand out now
 ]
 
 # NVIDIA's bindings of the CUDA driver and of its compiler of kernels, and that compiler, which needs no GPU. The plain
@@ -95,6 +96,7 @@ setup(
         "packaging>=24",
         "platformdirs>=4.3",
         "psutil>=7",  # cores and memory
+        "pillow>=11",  # an image's size from its head, without decoding it; matplotlib brings it already
         "pycocotools>=2.0.8",  # COCO's own run-length codec
         "rich>=14.3",  # before it, a progress bar that goes away leaves a blank line
         "tomli>=2 ; python_version < '3.11'",

@@ -28,7 +28,7 @@ class Picture:
 
     Attributes:
         name: What a report calls it.
-        image: uint8 [H, W, 3] BGR.
+        image: uint8 [H, W, 3] BGR, grey or BGRX.
     """
 
     name: str

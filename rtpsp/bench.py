@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from rtpsp.arrays import Image
 from rtpsp.engine import load_engine
@@ -18,6 +20,8 @@ from rtpsp.errors import UsageError
 from rtpsp.fit import plan_fit
 from rtpsp.live import RunOptions, run
 from rtpsp.machine import usable_threads
+from rtpsp.planes import to_planes
+from rtpsp.spec import Planes
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.report import RunReport
 from rtpsp.stream.sink import NullSink
@@ -40,7 +44,8 @@ class BenchOptions:
         warmup: Seconds of inference before anything counts.
         duration: Seconds that count.
         threads: CPU threads; 0 takes all.
-        source: URI for the loop; None takes frames of a street that are drawn before the measurement.
+        source: URI for the loop; None takes frames of a street that are drawn before the measurement, with its grey for
+            a fourth plane.
     """
 
     warmup: float = 2.0
@@ -98,7 +103,7 @@ def bench(path: Path, options: BenchOptions | None = None, progress: Progress | 
     engine = load_engine(path, engine_options)
     if engine.batch != 1:
         raise UsageError(f"engine takes batches of {engine.batch}, the live loop needs 1: build it without a batch")
-    pictures = _real_frames()
+    pictures = _real_frames(engine.spec.planes)
     with engine:
         latency, fps = _time_engine(engine, pictures, options, progress)
     frames = max(30, round(fps * options.duration))
@@ -115,13 +120,15 @@ class PictureSource(Source):
     """Pictures from memory, over and over: what is left is the loop's own cost, with neither decoding nor drawing.
 
     Args:
-        pictures: uint8 [H, W, 3] BGR each, all of one size.
+        pictures: uint8 [H, W, planes] each, all of one size and with the model's planes.
         count: Frames until the end.
     """
 
     def __init__(self, pictures: list[Image], count: int) -> None:
-        height, width = pictures[0].shape[:2]
-        self.info = SourceInfo("a drawn street from memory", "sim", height, width, frames=count)
+        height, width, planes = pictures[0].shape
+        self.info = SourceInfo(
+            "a drawn street from memory", "sim", height, width, frames=count, planes=cast(Planes, planes)
+        )
         self._pictures, self._count, self._next = pictures, count, 0
 
     def read(self) -> Frame | None:
@@ -164,8 +171,11 @@ def _time_engine(
     return summary, rate.fps
 
 
-def _real_frames() -> list[Image]:
+def _real_frames(planes: Planes) -> list[Image]:
     from rtpsp.sim.street import Street
 
     street = Street(*FRAME_SIZE, seed=1)
-    return [street.draw(15 * number) for number in range(FRAMES_KEPT)]
+    pictures = [street.draw(15 * number) for number in range(FRAMES_KEPT)]
+    if planes == 4:
+        return [np.concatenate([picture, to_planes(picture, 1)], axis=2) for picture in pictures]
+    return [to_planes(picture, planes) for picture in pictures]

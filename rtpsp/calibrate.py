@@ -90,13 +90,13 @@ def calibrate(
 
 
 def fitted(frames: CalibrationSet, spec: ModelSpec) -> Iterator[Image]:
-    """Each frame as the model takes it: uint8 [1, H, W, 3] BGR."""
+    """Each frame as the model takes it: uint8 [1, H, W, planes]."""
 
     @lru_cache(maxsize=64)
     def plan(size: tuple[int, int]) -> FitPlan:
         return plan_fit(size, spec)
 
-    for image in frames.images():
+    for image in frames.images(spec.planes):
         yield plan((image.shape[0], image.shape[1])).to_model(image)[None]
 
 

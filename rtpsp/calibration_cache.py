@@ -21,7 +21,7 @@ from typing import Any
 from rtpsp.errors import DataError
 from rtpsp.files import write_atomically
 from rtpsp.recognise import HEAD_BYTES, kind_of, near
-from rtpsp.spec import ModelSpec, is_text
+from rtpsp.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, is_text
 
 CACHE_VERSION = 1
 METHODS = ("minmax", "entropy", "percentile", "mse")
@@ -197,20 +197,27 @@ def check_fresh(
 
 
 def to_fit(spec: ModelSpec) -> str:
-    """How frames are brought to a model's size, as `CalibrationCache.fit` has it: ``stretch/area 360x480`` (HxW)."""
-    return f"{spec.fit}/{spec.resize} {spec.height}x{spec.width}"
+    """How frames are brought to a model, as `CalibrationCache.fit` has it: ``stretch/area 360x480`` (HxW).
+
+    A normalisation other than ImageNet's in RGB stands behind: the graph that is calibrated has none in it yet.
+    """
+    usual = (spec.channels, spec.mean, spec.std) == ("rgb", IMAGENET_MEAN, IMAGENET_STD)
+    values = (",".join(f"{value:g}" for value in planes) for planes in (spec.mean, spec.std))
+    normalised = "" if usual else f" {spec.channels} {' '.join(values)}"
+    return f"{spec.fit}/{spec.resize} {spec.height}x{spec.width}{normalised}"
 
 
 def cache_name(cache: CalibrationCache) -> str:
     """What a cache file is called, after all that it holds for.
 
     ``pspnet18-camvid-360x480-mse-<graph>-<frames>.json`` with the first eight digits of both digests; a fit other than
-    ``stretch/area`` stands behind the size.
+    ``stretch/area`` and a normalisation other than ImageNet's stand behind the size.
     """
-    *policy, size = cache.fit.replace("/", "-").split() or [""]
-    told = "-".join(policy)
+    policy, _, rest = cache.fit.replace("/", "-").partition(" ")
+    size, *normalised = rest.split() or [""]
     frames = cache.frames.removeprefix(TABLE)[:8]
-    parts = (cache.model, size, "" if told == _USUAL_FIT else told, cache.method, cache.graph[:8], frames)
+    told = "" if policy == _USUAL_FIT else policy
+    parts = (cache.model, size, told, *normalised, cache.method, cache.graph[:8], frames)
     return re.sub(r"[^\w.+-]", "_", "-".join(filter(None, parts))) + ".json"
 
 

@@ -29,8 +29,11 @@ from rtpsp.data.calibration_choice import Description, Reservoir, Thinned, descr
 from rtpsp.data.calibration_files import STEP, Survey, choose, limit_of
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError, OutputError, SourceError
+from rtpsp.labels import LabelSet
 from rtpsp.places import CALIB_VARIABLE
-from rtpsp.stream.source import Source, open_source
+from rtpsp.planes import to_planes
+from rtpsp.spec import Planes
+from rtpsp.stream.source import Source, SourceOptions, open_source
 
 HINT = f"let {CALIB_VARIABLE} name another folder"
 
@@ -51,21 +54,21 @@ class FrameReader:
 
     uri: str
 
-    def images(self, entries: Sequence[CalibrationEntry]) -> Iterator[Image]:
+    def images(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Image]:
         """See `rtpsp.data.calibration.Reader`; the source is read once, and no further than to the last entry."""
         try:
-            yield from self._read(entries)
+            yield from self._read(entries, planes)
         finally:
             # PyAV's container and stream refer to each other: a decoder's 60 MB would stay for many passes
             gc.collect()
 
-    def samples(self, entries: Sequence[CalibrationEntry]) -> Iterator[Sample]:
+    def samples(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Sample]:
         """Refused: these sources bring no labels."""
         raise DataError(f"{self.uri} has no labels: give a labelled folder or a list of image and label pairs")
 
-    def _read(self, entries: Sequence[CalibrationEntry]) -> Iterator[Image]:
+    def _read(self, entries: Sequence[CalibrationEntry], planes: Planes) -> Iterator[Image]:
         position = 0
-        with open_source(self.uri) as source:
+        with open_source(self.uri, SourceOptions(planes=planes)) as source:
             for entry in entries:
                 what = f"frame {entry.name} of {self.uri}"
                 while position < (entry.frame or 0):
@@ -76,19 +79,20 @@ class FrameReader:
                 image = frame.to_bgr(None) if frame else None
                 if image is None or sha256_of_pixels(image) != entry.sha256:
                     raise changed(what)
-                yield image
+                yield to_planes(image, planes)
 
 
-def reader_of(kind: Kind, root: str) -> Reader:
+def reader_of(kind: Kind, root: str, labels: LabelSet | None = None) -> Reader:
     """What fetches the frames of a set again.
 
     Args:
         kind: Of the set.
         root: Where the paths of its entries start, or the path or URI of its source.
+        labels: What label files hold, as `rtpsp.data.dataset.open_dataset` takes it.
     """
     if kind == "frames":
         return FrameReader(root)
-    return SimulatorReader(root) if kind == "simulator" else FileReader(Path(root))
+    return SimulatorReader(root) if kind == "simulator" else FileReader(Path(root), labels)
 
 
 def survey_frames(source: Source, count: int, tell: Progress) -> Survey:

@@ -18,6 +18,7 @@ from rtpsp.data.calibration import FileReader, Progress, digest_of
 from rtpsp.data.calibration_manifest import Manifest, from_json, to_json
 from rtpsp.errors import DataError, UsageError
 from rtpsp.files import check_writable, write_atomically
+from rtpsp.labels import LabelSet
 from rtpsp.places import CALIB_VARIABLE as CALIB_VARIABLE
 from rtpsp.places import calibration_folder as calibration_folder
 from rtpsp.stream.names import expanded
@@ -35,6 +36,7 @@ def open_calibration(
     split: str | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
+    labels: LabelSet | None = None,
 ) -> CalibrationSet:
     """Choose the frames to calibrate with and write their manifest; the same source gives the same set.
 
@@ -47,6 +49,7 @@ def open_calibration(
         split: Which part of a folder, by default ``train``, or ``val`` where there is no such part.
         folder: Where the manifest goes, and a camera's frames; `calibration_folder` by default.
         progress: Told of each frame that is looked at.
+        labels: What label files hold, as `rtpsp.data.dataset.open_dataset` takes it.
 
     Raises:
         SourceError: Nothing there, or not a source that rtpsp can read.
@@ -60,12 +63,12 @@ def open_calibration(
         raise UsageError(f"{count} calibration images are asked for, expected 1 or more, such as {DEFAULT_COUNT}")
     given = given if "://" in given else expanded(given)
     if _is_manifest(given):
-        found = load_manifest(Path(given))
+        found = load_manifest(Path(given), labels)
     else:
         folder = folder or calibration_folder()
         check_writable(folder / "manifest.json", hint=HINT)
-        chosen = choose(given, count, split, folder, progress or (lambda step, done, total: None))
-        found = _keep(chosen, count, folder)
+        chosen = choose(given, count, split, folder, progress or (lambda step, done, total: None), labels)
+        found = _keep(chosen, count, folder, labels)
     if len(found) < FEW:
         _log.warning(
             "calibration set %s has %d frame(s), expected %d or more: ranges from few frames clip what others hold",
@@ -74,8 +77,12 @@ def open_calibration(
     return found
 
 
-def load_manifest(path: Path) -> CalibrationSet:
+def load_manifest(path: Path, labels: LabelSet | None = None) -> CalibrationSet:
     """The set that a manifest lists. That frames are what they were is checked when they are read.
+
+    Args:
+        path: The manifest.
+        labels: What label files hold, as `rtpsp.data.dataset.open_dataset` takes it.
 
     Raises:
         DataError: It is no manifest, is damaged, or its frames are no longer where they were.
@@ -88,7 +95,7 @@ def load_manifest(path: Path) -> CalibrationSet:
         raise DataError(f"{path} {error}: give the set's source to --calib to make it again") from error
     root = manifest.root if "://" in manifest.root else os.path.normpath(path.absolute().parent / manifest.root)
     found = CalibrationSet(
-        manifest.source, manifest.kind, manifest.split, manifest.entries, reader_of(manifest.kind, root), path
+        manifest.source, manifest.kind, manifest.split, manifest.entries, reader_of(manifest.kind, root, labels), path
     )
     if found.digest != manifest.digest:
         raise DataError(f"{path} is damaged: its entries are not those of its digest; make the set again")
@@ -103,7 +110,7 @@ def load_manifest(path: Path) -> CalibrationSet:
     return found
 
 
-def _keep(chosen: Chosen, asked: int, folder: Path) -> CalibrationSet:
+def _keep(chosen: Chosen, asked: int, folder: Path, labels: LabelSet | None) -> CalibrationSet:
     """Write the manifest."""
     root, base = chosen.root, os.path.abspath(folder)
     if "://" not in root and Path(root).is_relative_to(os.path.dirname(base)):  # so that a checkout can be moved
@@ -121,7 +128,7 @@ def _keep(chosen: Chosen, asked: int, folder: Path) -> CalibrationSet:
         skipped=survey.skipped,
     )
     write_atomically(path, to_json(manifest).encode(), hint=HINT, make_folder=True)
-    reader = reader_of(chosen.kind, chosen.root)
+    reader = reader_of(chosen.kind, chosen.root, labels)
     return CalibrationSet(chosen.source, chosen.kind, chosen.split, survey.entries, reader, path)
 
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +18,7 @@ from rtpsp.data.calibration import Kind, Progress, digest_of
 from rtpsp.data.calibration_files import Survey, read_list, survey_images, survey_pairs, survey_simulated
 from rtpsp.data.files import IMAGE_SUFFIXES, FilePair, find_images, find_pairs, find_split
 from rtpsp.errors import DataError, OutputError, SourceError
+from rtpsp.labels import LabelSet
 from rtpsp.recognise import near
 from rtpsp.stream.names import shown
 from rtpsp.stream.source import Source, open_source
@@ -50,7 +51,9 @@ class Chosen:
         return f"{_plain(self.source, self.split)}-{digest_of(self.survey.entries)[:8]}"
 
 
-def choose(given: str, count: int, split: str | None, folder: Path, tell: Progress) -> Chosen:
+def choose(
+    given: str, count: int, split: str | None, folder: Path, tell: Progress, labels: LabelSet | None = None
+) -> Chosen:
     """Look at the frames of a source and choose.
 
     Args:
@@ -59,6 +62,7 @@ def choose(given: str, count: int, split: str | None, folder: Path, tell: Progre
         split: Which part of a folder.
         folder: Where a camera's frames are saved, in a folder of their own.
         tell: Told of each frame.
+        labels: What label files hold, as `rtpsp.data.dataset.open_dataset` takes it.
     """
     if "://" in given:
         if _is_simulated_set(given):
@@ -66,12 +70,12 @@ def choose(given: str, count: int, split: str | None, folder: Path, tell: Progre
         return _of_source(given, count, folder, tell)
     path = Path(given)
     if os.path.isdir(given):
-        return _of_folder(path, count, split, tell)
+        return _of_folder(path, count, split, tell, labels)
     if os.path.isfile(given):
         listed = (path,) if path.suffix.lower() in IMAGE_SUFFIXES else read_list(path)
         if listed is None:
             return _of_source(given, count, folder, tell)
-        return _of_files(given, listed, path.parent, count, tell)
+        return _of_files(given, listed, path.parent, count, tell, labels=labels)
     if glob.has_magic(given) and not os.path.exists(given):
         return _of_pattern(given, count, tell)
     return _of_source(_to_uri(given), count, folder, tell)
@@ -87,14 +91,14 @@ def _is_simulated_set(uri: str) -> bool:
         return True  # no URI at all, which the set has the words for
 
 
-def _of_folder(path: Path, count: int, split: str | None, tell: Progress) -> Chosen:
+def _of_folder(path: Path, count: int, split: str | None, tell: Progress, labels: LabelSet | None) -> Chosen:
     found = find_split(path, (split,) if split else SPLITS)
     if found is None and split is not None and (path / split).is_dir():
-        return _of_folder(path / split, count, None, tell)
+        return _of_folder(path / split, count, None, tell, labels)
     if found is None and split is None:
         return _of_files(str(path), find_images(path), path, count, tell)
     part = found or split or SPLITS[0]
-    return _of_files(str(path), find_pairs(path, part), path, count, tell, part)
+    return _of_files(str(path), find_pairs(path, part), path, count, tell, part, labels)
 
 
 def _of_pattern(pattern: str, count: int, tell: Progress) -> Chosen:
@@ -112,8 +116,9 @@ def _of_files(
     count: int,
     tell: Progress,
     split: str | None = None,
+    labels: LabelSet | None = None,
 ) -> Chosen:
-    pairs = [file for file in files if isinstance(file, FilePair)]
+    pairs = [replace(file, labels=labels) for file in files if isinstance(file, FilePair)]
     images = [file for file in files if isinstance(file, Path)]
     survey = survey_pairs(pairs, root, count, tell) if pairs else survey_images(images, root, count, tell)
     return Chosen("pairs" if pairs else "images", source, os.path.abspath(root), survey, split)

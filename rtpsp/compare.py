@@ -22,9 +22,11 @@ from rtpsp.engine import load_engine
 from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.errors import UsageError
 from rtpsp.evaluate import Progress, segmenter
+from rtpsp.labels import LabelSet
 from rtpsp.machine import usable_threads
+from rtpsp.spec import Planes
 from rtpsp.stream.selection import Selection
-from rtpsp.stream.source import Source, open_source
+from rtpsp.stream.source import Source, SourceOptions, open_source
 from rtpsp.timing import now, summarise
 
 DEFAULT_SOURCE = "sim://street?w=640&h=480"
@@ -89,7 +91,8 @@ def compare_engines(
     first, second = turns
     check_same_classes(first.labels, second.labels, (f"A ({first.name})", f"B ({second.name})"))
     with ExitStack() as stack:
-        frames = _open_frames(options, stack)
+        planes = max(first.engine.spec.planes, second.engine.spec.planes)
+        frames = _open_frames(options, stack, first.labels, planes)
         for turn in turns:
             stack.enter_context(turn.engine)
         worst = _Worst(options.worst)
@@ -168,12 +171,12 @@ class _Worst:
         return tuple(found for *_, found in sorted(self._heap, key=lambda entry: entry[:2], reverse=True))
 
 
-def _open_frames(options: CompareOptions, stack: ExitStack) -> _Frames:
+def _open_frames(options: CompareOptions, stack: ExitStack, labels: LabelSet, planes: Planes) -> _Frames:
     if options.data is not None:
-        samples = open_dataset(options.data, options.split)
+        samples = open_dataset(options.data, options.split, labels=labels, planes=planes)
         chosen = _spread(samples, options.frames)
         return _Frames(chosen, len(chosen), options.data, samples.split)
-    source = open_source(options.source or DEFAULT_SOURCE)
+    source = open_source(options.source or DEFAULT_SOURCE, SourceOptions(planes=planes))
     most = options.frames or (DEFAULT_FRAMES if options.source is None or source.info.frames is None else None)
     selected = stack.enter_context(Selection(source, 1 if options.source else DEFAULT_STEP, max_frames=most))
     return _Frames(_pictures(selected), selected.info.frames or 0, source.info.uri, None)

@@ -22,7 +22,7 @@ class Difference:
 
     Attributes:
         name: The frame's, as its data set or source calls it.
-        image: uint8 [H, W, 3] BGR.
+        image: uint8 [H, W, 3] BGR, grey or BGRX.
         first: A's class ids [H, W].
         second: B's class ids [H, W].
         truth: Ground truth [H, W], where there is any.

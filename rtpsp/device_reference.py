@@ -21,11 +21,11 @@ def resize(image: Image, plan: FitPlan) -> Image:
     """A frame at the model's size: the mean of the area that a pixel covers, or bilinear between half-pixel centres.
 
     Args:
-        image: uint8 [height, width, 3] BGR of the plan's `source_size`.
+        image: uint8 [height, width, planes] of the plan's `source_size`.
         plan: How the frame meets the model.
 
     Returns:
-        uint8 [H, W, 3] of the model's size, a new array. Halves are rounded up.
+        uint8 [H, W, planes] of the model's size, a new array. Halves are rounded up.
     """
     source, model = plan.source_box, plan.model_box
     weights = _area if plan.averages else _linear
@@ -35,7 +35,7 @@ def resize(image: Image, plan: FitPlan) -> Image:
     seen = image[source.slices].astype(np.float64)
     summed = np.einsum("yh,hwc->ywc", rows, seen, optimize=True)
     summed = np.einsum("xw,ywc->yxc", columns, summed, optimize=True).astype(np.int64)
-    out = np.empty((*plan.spec.size, 3), np.uint8)
+    out = np.empty(plan.spec.frame_shape, np.uint8)
     out[:] = padding_bgr(plan.spec)
     out[model.slices] = (2 * summed + total) // (2 * total)
     return out

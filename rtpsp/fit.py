@@ -70,8 +70,9 @@ class FitPlan:
         """Bring a frame to the model's size.
 
         Args:
-            image: uint8 [height, width, 3] BGR of `source_size`.
-            out: uint8 [H, W, 3] of the model's size to write into.
+            image: uint8 [height, width, planes] of `source_size`, with the model's planes (`rtpsp.planes` brings any
+                picture there).
+            out: uint8 [H, W, planes] of the model's size to write into.
 
         Returns:
             `out`, or a new array, of the model's size.
@@ -81,16 +82,16 @@ class FitPlan:
         """
         import cv2
 
-        if image.shape != (*self.source_size, 3) or image.dtype != np.uint8:
-            raise InputError(
-                f"frame is {image.dtype} {list(image.shape)}, expected uint8 {[*self.source_size, 3]} (BGR)"
-            )
+        spec = self.spec
+        if image.shape != (*self.source_size, spec.planes) or image.dtype != np.uint8:
+            expected = f"expected uint8 {[*self.source_size, spec.planes]} ({spec.frame_words})"
+            raise InputError(f"frame is {image.dtype} {list(image.shape)}, {expected}")
         if out is None:
-            out = np.empty((*self.spec.size, 3), np.uint8)
-        elif out.shape != (*self.spec.size, 3) or out.dtype != np.uint8:  # OpenCV would leave it unwritten
-            raise InputError(f"out is {out.dtype} {list(out.shape)}, expected uint8 {[*self.spec.size, 3]}")
-        if self.model_box.height != self.spec.height or self.model_box.width != self.spec.width:
-            out[:] = padding_bgr(self.spec)
+            out = np.empty(spec.frame_shape, np.uint8)
+        elif out.shape != spec.frame_shape or out.dtype != np.uint8:  # OpenCV would leave it unwritten
+            raise InputError(f"out is {out.dtype} {list(out.shape)}, expected uint8 {list(spec.frame_shape)}")
+        if self.model_box.height != spec.height or self.model_box.width != spec.width:
+            out[:] = padding_bgr(spec)
         seen = image[self.source_box.slices]
         target = out[self.model_box.slices]
         size = (self.model_box.width, self.model_box.height)
@@ -186,8 +187,11 @@ def nearest(ids: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def padding_bgr(spec: ModelSpec) -> Image:
-    """The model's mean colour, uint8 [3] BGR: after normalisation it is as close to zero as a byte can be."""
-    mean = np.array(spec.mean if spec.channels == "bgr" else spec.mean[::-1])
+    """The model's mean colour, uint8 [planes], BGR where it is one, in the order of a frame.
+
+    After normalisation it is as close to zero as a byte can be.
+    """
+    mean = np.array([spec.mean[plane] for plane in spec.frame_order])
     colour: Image = np.rint(mean * 255).astype(np.uint8)
     return colour
 

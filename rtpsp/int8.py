@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rtpsp.engine.base import Engine
     from rtpsp.graph.lower import Head
     from rtpsp.graph.quantize import IntegerFormat
+    from rtpsp.spec import Planes
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -115,7 +116,7 @@ def _from_frames(maker: Maker, options: Int8Options, head: str, progress: Progre
     from rtpsp.calibration_set import open_calibration
 
     assert options.calib is not None
-    frames = open_calibration(options.calib, options.images, options.split, None, progress)
+    frames = open_calibration(options.calib, options.images, options.split, None, progress, maker.spec.labels)
     fit, held = frames.hold_out()
     bound = _bound(options, held)
     maker.ranges, path = calibrate(
@@ -193,9 +194,10 @@ class _Labelled:
     """Samples, read anew each time: at their own size, a few dozen of a modern camera are gigabytes."""
 
     frames: CalibrationSet
+    planes: Planes
 
     def __iter__(self) -> Iterator[Sample]:
-        return self.frames.samples()
+        return self.frames.samples(self.planes)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -203,7 +205,7 @@ class _Labelled:
 
 def _kept(frames: CalibrationSet, maker: Maker, labelled: bool) -> Frames:
     if labelled:
-        return _Labelled(frames)
+        return _Labelled(frames, maker.spec.planes)
     return [batch[0] for batch in fitted(frames, maker.spec)]  # at the model's size, which is all that is compared
 
 

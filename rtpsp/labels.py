@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rtpsp.errors import InputError, ModelError, UsageError
 from rtpsp.label_sets import RGB as RGB
-from rtpsp.label_sets import parse_list, shown, why_no_name
+from rtpsp.label_sets import distinct_palette as distinct_palette
+from rtpsp.label_sets import ids_text, parse_list, shown, why_no_name
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ class LabelSet:
         palette: One RGB colour a class, 0..255.
         ignore: The id that ground truth uses for *void*; such pixels count neither for nor against a model.
         source: Where names and colours were published.
+        void: Colours that stand for void in colour-coded label files.
+        ids: The id that label files give each class, where that is not its position; empty where it is.
+        void_ids: Ids that stand for void in label files. Beside `ids` they are all that do; else `ignore` does too.
     """
 
     name: str
@@ -40,6 +44,9 @@ class LabelSet:
     palette: tuple[RGB, ...]
     ignore: int | None = None
     source: str = ""
+    void: tuple[RGB, ...] = ()
+    ids: tuple[int, ...] = ()
+    void_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -57,6 +64,22 @@ class LabelSet:
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise InputError(f"label set {self.name!r} names {', '.join(twice)} more than once: rename one")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Make sure that what is said of label files gives each colour and id one meaning."""
+        if (self.void or self.void_ids) and self.ignore is None:
+            raise InputError(f"label set {self.name!r} has void, but no id for it: say which, as `# ignore: 255`")
+        both = [colour for colour in self.void if colour in self.palette]
+        if both:
+            what = self.names[self.palette.index(both[0])]
+            raise InputError(f"label set {self.name!r} has colour {both[0]} for void and for {what!r}: leave one out")
+        if self.ids and len(self.ids) != len(self.names):
+            raise InputError(f"label set {self.name!r}: {len(self.ids)} ids for {len(self)} classes: give one a class")
+        counted = Counter((*(self.ids or range(len(self))), *self.void_ids))
+        several = [str(value) for value, count in counted.items() if count > 1]
+        if several:
+            raise InputError(f"label set {self.name!r} gives id {', '.join(several[:5])} two meanings: leave one out")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,6 +92,10 @@ class LabelSet:
             "palette": [list(colour) for colour in self.palette],
             "ignore": self.ignore,
             "source": self.source,
+            # left out where empty, so that a spec without them is the same bytes as before there were any
+            **({"void": [list(colour) for colour in self.void]} if self.void else {}),
+            **({"ids": list(self.ids)} if self.ids else {}),
+            **({"void_ids": list(self.void_ids)} if self.void_ids else {}),
         }
 
     @classmethod
@@ -80,23 +107,10 @@ class LabelSet:
             palette=tuple((int(r), int(g), int(b)) for r, g, b in values["palette"]),
             ignore=None if values.get("ignore") is None else int(values["ignore"]),
             source=str(values.get("source", "")),
+            void=tuple((int(r), int(g), int(b)) for r, g, b in values.get("void", ())),
+            ids=tuple(int(value) for value in values.get("ids", ())),
+            void_ids=tuple(int(value) for value in values.get("void_ids", ())),
         )
-
-
-def distinct_palette(count: int) -> tuple[RGB, ...]:
-    """Colours for classes that came without any: the bit-reversed colour map of the PASCAL VOC devkit, black left out.
-
-    Args:
-        count: How many colours; all are distinct.
-    """
-    colours: list[RGB] = []
-    for label in range(1, count + 1):
-        channels = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                channels[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
-        colours.append((channels[0], channels[1], channels[2]))
-    return tuple(colours)
 
 
 CAMVID = LabelSet(
@@ -116,14 +130,25 @@ CITYSCAPES: LabelSet
 """Read from its file when it is first imported."""
 
 
+_IN_FILES = (
+    "ade20k", "atlas", "cityscapes", "dis5k", "mfnet", "nyuv2", "pascal-context59", "pascal-context60", "scannet20",
+    "trans10k", "urbanlf", "voc",
+)  # fmt: skip
+_ALIASES = dict.fromkeys(("dada-seg", "densepass", "selma"), "cityscapes")
+"""Data sets with the classes and train ids of another."""
+
+
 class _PublishedSets(Mapping[str, LabelSet]):
     """The sets by name; those that lie in text files (`rtpsp.label_sets`) are read when they are first asked for."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, LabelSet | None] = dict.fromkeys(("ade20k", "cityscapes", "nyuv2", "voc"))
+        self._sets: dict[str, LabelSet | None] = dict.fromkeys(_IN_FILES)
         self._sets[CAMVID.name] = CAMVID
+        self._sets.update(dict.fromkeys(_ALIASES))
 
     def __getitem__(self, name: str) -> LabelSet:
+        if name in _ALIASES:
+            return self[_ALIASES[name]]
         labels = self._sets[name]
         if labels is None:
             file = Path(__file__).with_name("label_sets") / f"{name}.txt"
@@ -141,8 +166,9 @@ class _PublishedSets(Mapping[str, LabelSet]):
 
 
 LABEL_SETS: Mapping[str, LabelSet] = _PublishedSets()
-"""Published sets by name. Void is 11 in CamVid's ground truth, the id behind its classes, and 255 in the others': in
-ADE20K's and NYUv2's once the annotations, which count from 1, are shifted by one. The files say what void covers.
+"""Published sets by name. Void is 11 in CamVid's ground truth, the id behind its classes, and 255 in the others'.
+Where published annotations have other ids than the classes' positions (ADE20K and NYUv2 count from 1), the set says so
+in `LabelSet.ids`. The files say what void covers.
 """
 
 
@@ -158,14 +184,21 @@ def to_label_set(name_or_path: str) -> LabelSet:
     """A published set by name, or a user's own list from a text file.
 
     A list has one class a line, in id order: ``name``, or ``name R G B``, or ``name #RRGGBB``. Blank lines and lines
-    that begin with ``#`` are passed over, but for two among those before the first class: ``# ignore: 11`` gives the id
-    of void in ground truth (``none`` if it has none; without the line it is 255, where that is no class), and
-    ``# source: ...`` says where the list is from. A name that itself begins with ``#`` or a backslash is written with a
-    backslash before it. Classes without a colour get one of `distinct_palette` that no other class has.
+    that begin with ``#`` are passed over, but for these, before the first class:
+
+    - ``# ignore: 11``: the id of void in ground truth (``none`` if it has none; else 255, where that is no class);
+    - ``# void: 0 0 0``: a colour that stands for void in colour-coded label files; one such line a colour;
+    - ``# ids: 1-20``: what label files call the classes, in order, where that is not 0, 1, 2 ...: ``1-20`` where they
+      count from 1, ``0 255`` in black and white masks, ``7 8 11-13`` for any ids;
+    - ``# void ids: 0``: what label files call void; beside ``ids`` nothing else is void there;
+    - ``# source: ...``: where the list is from.
+
+    A name that itself begins with ``#`` or a backslash is written with a backslash before it. Classes without a colour
+    get one of `distinct_palette` that no other class has.
 
     Raises:
         UsageError: Neither a known set nor a file.
-        InputError: The file cannot be read, is empty, repeats a name, or has a name, colour or void that is none.
+        InputError: The file cannot be read, is empty, repeats a name, or has a name, colour, id or void that is none.
     """
     if name_or_path in LABEL_SETS:
         return LABEL_SETS[name_or_path]
@@ -192,10 +225,24 @@ def to_label_set(name_or_path: str) -> LabelSet:
     return labels
 
 
-def to_label_list(labels: LabelSet) -> str:
-    """The text that `to_label_set` reads names and colours back from: ``name R G B``, a class a line, in id order."""
+def to_label_list(labels: LabelSet, *, header: bool = False) -> str:
+    """The text that `to_label_set` reads names and colours back from: ``name R G B``, a class a line, in id order.
+
+    Args:
+        labels: The set.
+        header: Write before it all else that a set says: its source, its void and the ids of its label files. Masks of
+            a model have the classes' positions, whatever those files have: a list beside masks goes without.
+    """
+    before: list[str] = []
+    if header:
+        before = [f"# ignore: {'none' if labels.ignore is None else labels.ignore}"]
+        before += [f"# source: {labels.source}"] if labels.source else []
+        before += ["# void: {} {} {}".format(*colour) for colour in labels.void]
+        before += [f"# ids: {ids_text(labels.ids)}"] if labels.ids else []
+        before += [f"# void ids: {ids_text(labels.void_ids)}"] if labels.void_ids else []
     escaped = ("\\" + name if name.startswith(("#", "\\")) else name for name in labels.names)
-    return "".join(f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(escaped, labels.palette, strict=True))
+    classes = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(escaped, labels.palette, strict=True)]
+    return "".join(f"{line}\n" for line in (*before, *classes))
 
 
 def check_count(labels: LabelSet, classes: int) -> None:
@@ -223,13 +270,15 @@ def check_count(labels: LabelSet, classes: int) -> None:
 def _from_text(text: str, name: str, file: str) -> LabelSet:
     listed = parse_list(text, file)
     given = set(listed.colours)
-    spare = distinct_palette(2 * len(listed.names)) if None in given else ()
+    given |= set(listed.void)
+    spare = distinct_palette(2 * len(listed.names) + len(listed.void)) if None in given else ()
     further = (colour for colour in spare[len(listed.names) :] if colour not in given)
     palette = tuple(
         colour or (spare[position] if spare[position] not in given else next(further))
         for position, colour in enumerate(listed.colours)
     )
-    return LabelSet(name, listed.names, palette, listed.ignore, listed.source or Path(file).name)
+    source = listed.source or Path(file).name
+    return LabelSet(name, listed.names, palette, listed.ignore, source, listed.void, listed.ids, listed.void_ids)
 
 
 def _warn_of_twins(labels: LabelSet, path: Path) -> None:

@@ -60,7 +60,7 @@ class Maker:
         graph: Of a model file.
         spec: Of the same file.
         header: What every engine's header says, but for precision and form.
-        frames: uint8 [n, H, W, 3] BGR that the lowering is verified with.
+        frames: uint8 [n, H, W, planes] that the lowering is verified with.
         tail: What gives the class map.
         threads: CPU threads; 0 leaves them to the backend.
         plan: What TensorRT's builder is told.

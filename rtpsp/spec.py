@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from rtpsp.errors import InputError, ModelError
 from rtpsp.labels import LabelSet
@@ -21,7 +21,18 @@ SPEC_VERSION = 1
 
 Fit = Literal["stretch", "letterbox", "crop"]
 Resize = Literal["area", "bilinear"]
-Channels = Literal["rgb", "bgr"]
+Channels = Literal["rgb", "bgr", "grey", "rgbx", "bgrx"]
+"""What a network's input planes are, in its order: colour, one grey, or colour and a fourth plane of anything."""
+
+Planes = Literal[1, 3, 4]
+
+_FRAMES: dict[Channels, tuple[int, ...]] = {
+    "grey": (0,), "bgr": (0, 1, 2), "rgb": (2, 1, 0), "bgrx": (0, 1, 2, 3), "rgbx": (2, 1, 0, 3)
+}  # fmt: skip
+"""For each plane of a frame its place among the channels."""
+
+_FRAME_WORDS = {1: "grey", 3: "BGR", 4: "BGRX"}
+_VALUES = {1: "one value", 3: "three values", 4: "four values"}
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,9 +53,11 @@ class ModelSpec:
         width: Model input width in pixels.
         labels: Classes in id order.
         output_stride: Pixels of input a side for one of the feature map that the pyramid pools.
-        mean: Per-channel mean on a 0..1 scale, in the order of `channels`.
-        std: Per-channel standard deviation on a 0..1 scale, in the order of `channels`.
-        channels: Channel order that the network was trained with. Frames are always BGR; the graph reorders.
+        mean: Per-channel mean on a 0..1 scale, in the order of `channels`; as many values as planes.
+        std: Per-channel standard deviation on a 0..1 scale, in the order of `channels`; as many.
+        channels: Channel order that the network was trained with: ``rgb``, ``bgr``, ``grey``, or ``rgbx`` and ``bgrx``
+            with a fourth plane of anything, such as a thermal camera's. Frames are always grey, BGR or BGRX; the graph
+            reorders.
         fit: How a frame of another shape meets the model's: ``stretch`` ignores the aspect ratio, ``letterbox`` keeps
             it and pads with the mean colour, ``crop`` keeps it and cuts the middle out.
         resize: Interpolation of that step.
@@ -57,8 +70,8 @@ class ModelSpec:
     width: int
     labels: LabelSet
     output_stride: int = 8
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     channels: Channels = "rgb"
     fit: Fit = "stretch"
     resize: Resize = "area"
@@ -84,15 +97,37 @@ class ModelSpec:
         if len(self.labels) > MAX_CLASSES:
             raise ModelError(f"spec: {len(self.labels)} classes, expected {MAX_CLASSES} at most")
         finite = all(isfinite(value) for value in (*self.mean, *self.std))
-        if len(self.mean) != 3 or len(self.std) != 3 or not finite or not all(value > 0 for value in self.std):
+        planes = len(self.frame_order)
+        if not len(self.mean) == len(self.std) == planes or not finite or not all(value > 0 for value in self.std):
             raise ModelError(
-                f"spec: mean {self.mean} and std {self.std} must hold three values, finite, std above zero"
+                f"spec: mean {self.mean} and std {self.std} must hold {_VALUES[planes]}, for channels "
+                f"{self.channels}, finite, std above zero"
             )
 
     @property
     def size(self) -> tuple[int, int]:
         """Model input size as (height, width) in pixels."""
         return self.height, self.width
+
+    @property
+    def planes(self) -> Planes:
+        """Planes of the network's input, and of a frame: 1, 3 or 4."""
+        return cast(Planes, len(self.mean))
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """A frame of the model's size, (height, width, planes)."""
+        return self.height, self.width, self.planes
+
+    @property
+    def frame_order(self) -> tuple[int, ...]:
+        """For each plane of a frame its place among `channels`; and the other way round, for it is its own inverse."""
+        return _FRAMES[self.channels]
+
+    @property
+    def frame_words(self) -> str:
+        """The planes of a frame in order, for people: ``grey``, ``BGR`` or ``BGRX``."""
+        return _FRAME_WORDS[self.planes]
 
     @property
     def class_dtype(self) -> Literal["uint8", "int32"]:

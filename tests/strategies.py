@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from rtpsp.header import EngineHeader, Target
 from rtpsp.labels import LabelSet
-from rtpsp.spec import MAX_SIDE, ModelSpec
+from rtpsp.spec import MAX_SIDE, Channels, ModelSpec
 
 
 def json_values() -> st.SearchStrategy[Any]:
@@ -52,7 +52,8 @@ def label_sets(draw: st.DrawFn) -> LabelSet:
 def specs(draw: st.DrawFn) -> ModelSpec:
     """Any spec that a model file can hold."""
     side = st.integers(1, MAX_SIDE)
-    finite = st.floats(-1e6, 1e6)
+    channels = draw(st.sampled_from(get_args(Channels)))
+    planes = {"grey": 1, "rgbx": 4, "bgrx": 4}.get(channels, 3)
     return ModelSpec(
         name=draw(names()),
         arch=draw(texts()),
@@ -60,9 +61,9 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         width=draw(side),
         labels=draw(label_sets()),
         output_stride=draw(st.sampled_from([8, 16])),
-        mean=draw(st.tuples(finite, finite, finite)),
-        std=draw(st.tuples(*[st.floats(1e-6, 1e6)] * 3)),
-        channels=draw(st.sampled_from(["rgb", "bgr"])),
+        mean=draw(st.tuples(*[st.floats(-1e6, 1e6)] * planes)),
+        std=draw(st.tuples(*[st.floats(1e-6, 1e6)] * planes)),
+        channels=channels,
         fit=draw(st.sampled_from(["stretch", "letterbox", "crop"])),
         resize=draw(st.sampled_from(["area", "bilinear"])),
         licence=draw(texts()),

@@ -229,7 +229,18 @@ def test_names() -> None:
     assert cache_name(CACHE) == "pspnet18-camvid-360x480-mse-abababab-cdcdcdcd.json"
     other = replace(CACHE, fit="letterbox/bilinear 48x64", frames=f"table:{FRAMES}", model="../my net")
     assert cache_name(other) == ".._my_net-48x64-letterbox-bilinear-mse-abababab-cdcdcdcd.json"
+    grey = replace(CACHE, fit="stretch/area 48x64 grey 0.5 0.25")
+    assert cache_name(grey) == "pspnet18-camvid-48x64-grey-0.5-0.25-mse-abababab-cdcdcdcd.json"
 
 
 def test_the_fit_of_a_model() -> None:
     assert to_fit(ModelSpec("m", "a", 48, 64, CAMVID, fit="crop", resize="bilinear")) == "crop/bilinear 48x64"
+
+
+def test_another_normalisation_is_another_fit() -> None:
+    """The graph that is calibrated does not show it: its values are scaled when frames are put in front."""
+    usual = ModelSpec("m", "a", 48, 64, CAMVID)
+    assert to_fit(usual) == "stretch/area 48x64"
+    assert to_fit(replace(usual, channels="bgr")) == "stretch/area 48x64 bgr 0.485,0.456,0.406 0.229,0.224,0.225"
+    grey = replace(usual, channels="grey", mean=(0.5,), std=(0.25,))
+    assert to_fit(grey) == "stretch/area 48x64 grey 0.5 0.25"

@@ -166,7 +166,7 @@ def test_decoders_are_let_go_of_after_each_pass(monkeypatch: pytest.MonkeyPatch)
             knots.append(weakref.ref(self.knot))
 
     survey = survey_frames(Places(range(2)), 2, quiet)
-    monkeypatch.setattr(calibration_frames, "open_source", lambda uri: Tangled())
+    monkeypatch.setattr(calibration_frames, "open_source", lambda uri, options: Tangled())
     gc.disable()
     try:
         reader = calibration_frames.FrameReader("v.mp4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rtpsp.errors import DataError, InputError, SourceError, UsageError
 from rtpsp.fit import no_class
 from rtpsp.labels import CAMVID, CITYSCAPES
 from rtpsp.spec import Fit, ModelSpec
+from rtpsp.upsampling import Scores
 from tests.conftest import save_colour_model
 
 SPEC = ModelSpec("fake", "fake", 8, 12, CAMVID)
@@ -38,10 +40,10 @@ class Stamped(FakeEngine):
         super().__init__(spec, answer=by_blue)
         self.name, self.seconds, self.asked = name, seconds, asked
 
-    def collect(self, ticket: Ticket) -> Result:
+    def collect(self, ticket: Ticket, refine: Callable[[Scores], Scores] | None = None) -> Result:
         self.asked.append(self.name)
         took = self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
-        return replace(super().collect(ticket), submitted=100.0, collected=100.0 + took)
+        return replace(super().collect(ticket, refine), submitted=100.0, collected=100.0 + took)
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtpsp import device_reference as reference
 from rtpsp.arrays import Image
 from rtpsp.errors import InputError
 from rtpsp.fit import Box, nearest, no_class, padding_bgr, plan_fit
@@ -112,6 +113,29 @@ def test_padding_follows_the_channel_order_of_the_mean() -> None:
     mean = (0.1, 0.2, 0.3)
     assert padding_bgr(spec_of((8, 8), mean=mean, channels="rgb")).tolist() == [76, 51, 26]
     assert padding_bgr(spec_of((8, 8), mean=mean, channels="bgr")).tolist() == [26, 51, 76]
+    assert padding_bgr(spec_of((8, 8), mean=(*mean, 0.6), std=(1, 1, 1, 1), channels="rgbx")).tolist() == [
+        76, 51, 26, 153,
+    ]  # fmt: skip
+    assert padding_bgr(spec_of((8, 8), mean=(0.2,), std=(1,), channels="grey")).tolist() == [51]
+
+
+@pytest.mark.parametrize("source", [(97, 89), (36, 48), (20, 30)])
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("channels", ["grey", "bgrx"])
+def test_frames_of_one_and_four_planes(
+    source: tuple[int, int], fit: Fit, resize: Resize, channels: Literal["grey", "bgrx"]
+) -> None:
+    planes = 1 if channels == "grey" else 4
+    spec = spec_of((36, 48), fit, resize, mean=(0.2,) * planes, std=(1.0,) * planes, channels=channels)
+    frame = np.random.default_rng(5).integers(0, 256, (*source, planes), np.uint8)
+    plan = plan_fit(source, spec)
+    batch = np.full((2, 36, 48, planes), 9, np.uint8)
+    assert plan.to_model(frame, out=batch[1]).shape == (36, 48, planes) and (batch[0] == 9).all()
+    np.testing.assert_array_equal(batch[1], plan.to_model(frame))
+    assert np.abs(batch[1].astype(int) - reference.resize(frame, plan)).max() <= 1
+    with pytest.raises(InputError, match=rf"expected uint8 .*{planes}\] \({spec.frame_words}\)"):
+        plan.to_model(np.zeros((*source, 3), np.uint8))
 
 
 @pytest.mark.parametrize("source", SIZES)

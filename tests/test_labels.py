@@ -23,6 +23,10 @@ from rtpsp.labels import (
 )
 
 ADE20K, NYUV2, VOC = (LABEL_SETS[name] for name in ("ade20k", "nyuv2", "voc"))
+KNOWN = [
+    "ade20k", "atlas", "camvid", "cityscapes", "dada-seg", "densepass", "dis5k", "mfnet", "nyuv2", "pascal-context59",
+    "pascal-context60", "scannet20", "selma", "trans10k", "urbanlf", "voc",
+]  # fmt: skip
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -39,6 +43,13 @@ def written(tmp_path: Path, text: str) -> str:
         (VOC, 21, 255, 21),
         (ADE20K, 150, 255, 149),  # road and skyscraper were published with one colour
         (NYUV2, 40, 255, 40),
+        (LABEL_SETS["pascal-context59"], 59, 255, 58),  # bicycle and snow have one colour
+        (LABEL_SETS["pascal-context60"], 60, 255, 59),
+        (LABEL_SETS["scannet20"], 20, 255, 20),
+        (LABEL_SETS["mfnet"], 9, 255, 9),
+        (LABEL_SETS["trans10k"], 12, 255, 12),
+        (LABEL_SETS["urbanlf"], 14, 255, 14),
+        (LABEL_SETS["dis5k"], 2, None, 2),
     ],
 )
 def test_published_sets(labels: LabelSet, count: int, ignore: int, colours: int) -> None:
@@ -48,7 +59,7 @@ def test_published_sets(labels: LabelSet, count: int, ignore: int, colours: int)
 
 
 def test_sets_are_known_by_name_without_being_read() -> None:
-    assert sorted(LABEL_SETS) == ["ade20k", "camvid", "cityscapes", "nyuv2", "voc"] and len(LABEL_SETS) == 5
+    assert sorted(LABEL_SETS) == KNOWN and len(LABEL_SETS) == len(KNOWN)
     assert "voc" in LABEL_SETS and "coco" not in LABEL_SETS and LABEL_SETS.get("coco") is None
     program = (
         "import pathlib; pathlib.Path.read_text = lambda *a, **k: 1 / 0\n"
@@ -75,6 +86,38 @@ def test_ade20k_and_nyuv2_in_the_order_of_their_benchmarks() -> None:
     assert all(NYUV2.names.index(name) == place - 1 for name, place in places)
 
 
+@pytest.mark.parametrize("name", ["dada-seg", "densepass", "selma"])
+def test_data_sets_with_the_classes_of_cityscapes_are_that_set(name: str) -> None:
+    assert to_label_set(name) is LABEL_SETS[name] is CITYSCAPES
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("pascal-context59", {"aeroplane": (0, (180, 120, 120)), "person": (36, (102, 8, 255))}),
+        ("pascal-context60", {"background": (0, (120, 120, 120)), "wood": (59, (31, 0, 255))}),
+        ("scannet20", {"wall": (0, (174, 199, 232)), "desk": (12, (247, 182, 210)), "bathtub": (18, (227, 119, 194))}),
+        ("mfnet", {"unlabelled": (0, (0, 0, 0)), "car": (1, (64, 0, 128)), "bump": (8, (192, 64, 0))}),
+        ("trans10k", {"background": (0, (0, 0, 0)), "Window": (4, (204, 255, 4)), "Storage Box": (11, (4, 250, 7))}),
+        ("urbanlf", {"bike": (0, (168, 198, 168)), "others": (3, (0, 0, 0)), "sky": (13, (158, 179, 202))}),
+        ("atlas", {"background": (0, (128, 0, 0)), "lesion": (1, (0, 128, 0))}),
+    ],
+)  # fmt: skip
+def test_classes_in_the_order_of_their_benchmarks(name: str, places: dict[str, tuple[int, object]]) -> None:
+    labels = LABEL_SETS[name]
+    assert {what: (labels.names.index(what), labels.palette[labels.names.index(what)]) for what in places} == places
+
+
+def test_sets_know_the_ids_of_their_published_files() -> None:
+    assert ADE20K.ids == tuple(range(1, 151)) and ADE20K.void_ids == (0,)
+    assert NYUV2.ids == tuple(range(1, 41)) and LABEL_SETS["pascal-context59"].ids == tuple(range(1, 60))
+    scannet = LABEL_SETS["scannet20"]
+    assert sorted((*scannet.ids, *scannet.void_ids)) == list(range(41))
+    nyu = [NYUV2.palette[place - 1] for place in scannet.ids]
+    assert nyu == list(scannet.palette), "its ids are NYUv2's, whose colours are ScanNet's"
+    assert LABEL_SETS["dis5k"].ids == (0, 255) and not VOC.ids and not CITYSCAPES.ids
+
+
 def test_published_colours_are_rgb_in_id_order() -> None:
     camvid = dict(zip(CAMVID.names, CAMVID.palette, strict=True))
     assert camvid["Road"] == (128, 64, 128) and camvid["Car"] == (64, 0, 128) and camvid["Bicyclist"] == (0, 128, 192)
@@ -91,7 +134,13 @@ def test_round_trip_through_json(labels: LabelSet) -> None:
 
 def test_optional_fields_may_be_missing() -> None:
     labels = LabelSet.from_dict({"name": "x", "names": ["a"], "palette": [[1, 2, 3]]})
-    assert labels.ignore is None and labels.source == ""
+    assert labels.ignore is None and labels.source == "" and (labels.void, labels.ids, labels.void_ids) == ((), (), ())
+
+
+def test_a_set_without_rules_for_files_is_written_as_it_always_was() -> None:
+    assert list(CAMVID.to_dict()) == ["name", "names", "palette", "ignore", "source"]
+    full = LabelSet("x", ("a", "b"), ((1, 2, 3), (4, 5, 6)), 255, "s", ((0, 0, 0),), (7, 9), (0,))
+    assert LabelSet.from_dict(json.loads(json.dumps(full.to_dict()))) == full
 
 
 @pytest.mark.parametrize(
@@ -150,6 +199,18 @@ def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
         ("a 1 2 " + "9" * 5000, "beyond 255"),
         ("# ignore: sky\nroad\n", "ignore is 'sky', expected the id of void, or none"),
         ("# ignore: 1\nroad\ncar\n", "ignore is 1, the id of 'car'"),
+        ("# void: 0 0\nroad\n", "line 1: void is '0 0', expected R G B or #RRGGBB"),
+        ("# void: grey\nroad\n", "line 1: void is 'grey'"),
+        ("# void: 0 0 256\nroad\n", "beyond 255"),
+        ("# void: 1 2 3\nroad 1 2 3\n", r"colour \(1, 2, 3\) for void and for 'road'"),
+        ("# ignore: none\n# void: 1 2 3\nroad\n", "void, but no id for it"),
+        ("# ids: 1-3\nroad\ncar\n", "3 ids for 2 classes"),
+        ("# ids: one\nroad\n", "ids has 'one', expected ids of 0 to 65535"),
+        ("# ids: 65536\nroad\n", "ids has '65536'"),
+        ("# ids: 1-\u00b2\nroad\n", "ids has '1-²'"),
+        ("# ids: 5-1\nroad\ncar\n", "ids has '5-1'"),
+        ("# ids: 4 4\nroad\ncar\n", "gives id 4 two meanings"),
+        ("# void ids: 1\nroad\ncar\n", "gives id 1 two meanings"),
         ("\\ \n", r"is blank"),
         ("road #12345\n", "'#12345' of 'road' is not #RRGGBB"),
         ("road #1234567a\n", "is not #RRGGBB"),
@@ -173,7 +234,7 @@ def test_a_list_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'kitti': use ade20k, camvid, cityscapes, nyuv2, voc, or a text file"):
+    with pytest.raises(UsageError, match=f"'kitti': use {', '.join(KNOWN)}, or a text file"):
         to_label_set("kitti")
     for name in (str(tmp_path), "x" * 5000, "a\x00b", ""):
         with pytest.raises(UsageError, match="no label set or file"):
@@ -194,6 +255,30 @@ def test_a_list_says_its_void_and_its_source(tmp_path: Path) -> None:
     assert (labels.source, labels.ignore) == ("someone/somewhere, names.txt: the table", 11)
     assert to_label_set(written(tmp_path, "# ignore: none\nroad\n")).ignore is None
     assert to_label_set(written(tmp_path, "# ignore it: all\n# ignored\nroad\n")).ignore == 255
+
+
+def test_a_list_says_what_label_files_hold(tmp_path: Path) -> None:
+    text = "# void: 0 0 0\n# void: #404040\n# ids: 7 8 11-13\n#void ids: 0 9-10\na\nb\nc\nd\ne\n# ids: 1\n# void: x\n"
+    labels = to_label_set(written(tmp_path, text))
+    assert labels.void == ((0, 0, 0), (64, 64, 64)) and labels.ids == (7, 8, 11, 12, 13)
+    assert labels.void_ids == (0, 9, 10) and len(labels) == 5
+
+
+def test_a_list_with_its_header_reads_back_whole(tmp_path: Path) -> None:
+    for labels in (
+        *LABEL_SETS.values(),
+        LabelSet("mine", ("a", "b"), ((1, 2, 3), (4, 5, 6)), 9, "", ((0, 0, 0),), (3, 7)),
+    ):
+        back = to_label_set(written(tmp_path, to_label_list(labels, header=True)))
+        for part in ("names", "palette", "ignore", "void", "ids", "void_ids"):
+            assert getattr(back, part) == getattr(labels, part), (labels.name, part)
+        assert back.source == (labels.source or "mine.txt")
+
+
+def test_a_spare_colour_is_no_void(tmp_path: Path) -> None:
+    first = distinct_palette(1)[0]
+    labels = to_label_set(written(tmp_path, "# void: {} {} {}\na\nb\n".format(*first)))
+    assert first not in labels.palette and len(set(labels.palette)) == 2
 
 
 def test_two_classes_of_one_colour_are_told_and_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -29,6 +29,11 @@ UNUSUAL = ModelSpec(
     licence="CC BY-NC 4.0",
 )
 
+GREY = ModelSpec("lung", "pspnet18", 64, 48, CAMVID, mean=(0.4,), std=(0.2,), channels="grey")
+THERMAL = ModelSpec(
+    "rgbt", "pspnet50", 480, 640, CAMVID, mean=(0.4, 0.5, 0.6, 0.1), std=(1.0, 2.0, 3.0, 4.0), channels="rgbx"
+)
+
 
 def spec_with(**changes: Any) -> dict[str, Any]:
     return {**json.loads(PLAIN.to_json()), **changes}
@@ -37,7 +42,7 @@ def spec_with(**changes: Any) -> dict[str, Any]:
 # --- the spec --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", [PLAIN, UNUSUAL])
+@pytest.mark.parametrize("spec", [PLAIN, UNUSUAL, GREY, THERMAL])
 def test_round_trip_keeps_every_field(spec: ModelSpec) -> None:
     assert ModelSpec.from_json(spec.to_json()) == spec
     assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
@@ -52,6 +57,29 @@ def test_an_unusual_spec_differs_from_a_plain_one_in_every_field() -> None:
 def test_defaults_are_imagenets_and_the_papers() -> None:
     assert PLAIN.mean == (0.485, 0.456, 0.406) and PLAIN.std == (0.229, 0.224, 0.225)
     assert (PLAIN.channels, PLAIN.fit, PLAIN.resize, PLAIN.output_stride) == ("rgb", "stretch", "area", 8)
+
+
+@pytest.mark.parametrize(
+    ("spec", "planes", "order", "words"),
+    [
+        (PLAIN, 3, (2, 1, 0), "BGR"),
+        (UNUSUAL, 3, (0, 1, 2), "BGR"),
+        (GREY, 1, (0,), "grey"),
+        (THERMAL, 4, (2, 1, 0, 3), "BGRX"),
+        (replace(THERMAL, channels="bgrx"), 4, (0, 1, 2, 3), "BGRX"),
+    ],
+)
+def test_planes_of_frames(spec: ModelSpec, planes: int, order: tuple[int, ...], words: str) -> None:
+    assert (spec.planes, spec.frame_order, spec.frame_words) == (planes, order, words)
+    assert spec.frame_shape == (*spec.size, planes)
+    assert tuple(order[order[plane]] for plane in range(planes)) == tuple(range(planes)), "its own inverse"
+
+
+def test_a_colour_models_file_is_what_it_was() -> None:
+    """Files of models of three planes go from one rtpsp to another."""
+    values = json.loads(PLAIN.to_json())
+    assert values["version"] == 1 and values["channels"] == "rgb" and len(values["mean"]) == len(values["std"]) == 3
+    assert not {"planes", "frame_shape", "frame_order"} & set(values)
 
 
 def test_size_is_height_then_width() -> None:
@@ -79,7 +107,9 @@ def test_a_spec_is_frozen_and_can_be_a_key() -> None:
     [
         ("fit", "squeeze", "fit is 'squeeze', expected one of stretch, letterbox, crop"),
         ("resize", "nearest", "resize is 'nearest', expected one of area, bilinear"),
-        ("channels", "yuv", "channels is 'yuv', expected one of rgb, bgr"),
+        ("channels", "yuv", "channels is 'yuv', expected one of rgb, bgr, grey, rgbx, bgrx"),
+        ("channels", "grey", "must hold one value, for channels grey"),
+        ("channels", "bgrx", "must hold four values, for channels bgrx"),
         ("fit", ["crop"], "fit is"),
         ("height", 0, "height is 0, expected a whole number from 1"),
         ("width", -480, "width is -480"),

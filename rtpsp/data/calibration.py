@@ -20,7 +20,9 @@ from rtpsp.data.files import FilePair, decode_image, read_bytes
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError
 from rtpsp.files import sha256_of
-from rtpsp.labels import CAMVID
+from rtpsp.labels import CAMVID, LabelSet
+from rtpsp.planes import to_planes
+from rtpsp.spec import Planes
 
 Kind = Literal["images", "pairs", "frames", "simulator", "camera"]
 """Image files; image and label files; frames of a source that can be read again; the simulator's, with their truth;
@@ -57,18 +59,18 @@ class CalibrationEntry:
 class Reader(Protocol):
     """Fetches the frames of a set again."""
 
-    def images(self, entries: Sequence[CalibrationEntry]) -> Iterator[Image]:
-        """Each frame as a new uint8 [H, W, 3] BGR of its own size, in order.
+    def images(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Image]:
+        """Each frame as a new uint8 [H, W, planes] of its own size, in order.
 
         Raises:
-            DataError: A frame is gone, or is not what it was.
+            DataError: A frame is gone, is not what it was, or lacks the fourth plane that is asked for.
         """
 
-    def samples(self, entries: Sequence[CalibrationEntry]) -> Iterator[Sample]:
+    def samples(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Sample]:
         """Each frame with its truth; asked only of a set that has it.
 
         Raises:
-            DataError: A frame or a label is gone, or is not what it was.
+            DataError: As `images`, of labels too.
         """
 
 
@@ -115,27 +117,33 @@ class CalibrationSet:
         """sha256, in hex, over the frames' sha256s in order: the same wherever the frames lie. Labels do not count."""
         return digest_of(self.entries)
 
-    def images(self) -> Iterator[Image]:
-        """The frames, one at a time, each uint8 [H, W, 3] BGR of its own size and the caller's own.
+    def images(self, planes: Planes = 3) -> Iterator[Image]:
+        """The frames, one at a time, each uint8 [H, W, planes] of its own size and the caller's own.
+
+        Args:
+            planes: What the model takes (`rtpsp.planes`).
 
         Raises:
-            DataError: A frame is gone, or is not what it was when it was chosen.
-            SourceError: The video or simulator cannot be opened any more.
+            DataError: A frame is gone, is not what it was when it was chosen, or lacks a fourth plane.
+            SourceError: The video or simulator cannot be opened any more, or has no fourth plane.
         """
-        return self.reader.images(self.entries)
+        return self.reader.images(self.entries, planes)
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self, planes: Planes = 3) -> Iterator[Sample]:
         """The frames with their ground truth, one at a time.
 
+        Args:
+            planes: As for `images`.
+
         Raises:
-            DataError: The set has no labels; or a frame or label is gone, or is not what it was.
+            DataError: The set has no labels; or as `images`, of labels too.
         """
         if not self.labelled:
             raise DataError(
                 f"calibration set {self.source} has no labels, and accuracy needs some: give a labelled folder or a "
                 "list of image and label pairs"
             )
-        return self.reader.samples(self.entries)
+        return self.reader.samples(self.entries, planes)
 
     def hold_out(self, every: int = HELD_OUT) -> tuple[CalibrationSet, CalibrationSet]:
         """A part to fit ranges on, and one frame in `every` to measure on.
@@ -180,31 +188,33 @@ class FileReader:
 
     Attributes:
         root: Where the entries' paths start.
+        labels: What colours and ids of label files mean (`rtpsp.data.class_ids`); None: they hold class ids.
     """
 
     root: Path
+    labels: LabelSet | None = None
 
-    def images(self, entries: Sequence[CalibrationEntry]) -> Iterator[Image]:
+    def images(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Image]:
         """See `Reader`."""
         for entry in entries:
-            yield self._image(entry)
+            yield self._image(entry, planes)
 
-    def samples(self, entries: Sequence[CalibrationEntry]) -> Iterator[Sample]:
+    def samples(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Sample]:
         """See `Reader`."""
         for entry in entries:
-            image, label = self._image(entry), self.root / (entry.label or "")
-            truth = read_class_ids(label)
+            image, label = self._image(entry, planes), self.root / (entry.label or "")
+            truth = read_class_ids(label, self.labels)
             if sha256_of(label) != entry.label_sha256:
                 raise changed(f"label {label}")
             FilePair(entry.name, self.root / entry.name, label).check_size(image, truth)
             yield Sample(entry.name, image, truth)
 
-    def _image(self, entry: CalibrationEntry) -> Image:
+    def _image(self, entry: CalibrationEntry, planes: Planes) -> Image:
         path = self.root / entry.name
         data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise changed(f"image {path}")
-        return decode_image(data, path)
+        return decode_image(data, path, planes)
 
 
 @dataclass(frozen=True)
@@ -217,14 +227,14 @@ class SimulatorReader:
 
     uri: str
 
-    def images(self, entries: Sequence[CalibrationEntry]) -> Iterator[Image]:
+    def images(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Image]:
         """See `Reader`."""
-        return (image for _, image in self._drawn(entries))
+        return (to_planes(image, planes) for _, image in self._drawn(entries))
 
-    def samples(self, entries: Sequence[CalibrationEntry]) -> Iterator[Sample]:
+    def samples(self, entries: Sequence[CalibrationEntry], planes: Planes = 3) -> Iterator[Sample]:
         """See `Reader`."""
         for frame, image in self._drawn(entries):
-            yield Sample(frame.name, image, frame.drive.scene.truth(frame.index), CAMVID)
+            yield Sample(frame.name, to_planes(image, planes), frame.drive.scene.truth(frame.index), CAMVID)
 
     def _drawn(self, entries: Sequence[CalibrationEntry]) -> Iterator[tuple[simulated.SimulatedFrame, Image]]:
         frames = simulated.find_frames(self.uri)

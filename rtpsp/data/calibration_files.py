@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rtpsp.data.calibration import CalibrationEntry, Progress, sha256_of_pixels
 from rtpsp.data.calibration_choice import CANDIDATES, Description, describe, farthest_points
-from rtpsp.data.class_ids import read_class_ids
 from rtpsp.data.files import SHOWN, FilePair, decode_image, find_pairs, read_bytes
 from rtpsp.data.simulated import SimulatedFrame
 from rtpsp.errors import DataError
@@ -147,7 +146,7 @@ def _survey(files: Sequence[tuple[Path, FilePair | None]], root: Path, count: in
         try:
             data = read_bytes(path)
             image = decode_image(data, path)
-            truth = read_class_ids(pair.label) if pair else None
+            truth = pair.read_truth() if pair else None
         except DataError as error:
             skipped.append(Skipped(name, str(error)))
             continue

@@ -1,8 +1,10 @@
-"""Data sets in files: three ways to lay out images and labels, and how one pair of files is read.
+"""Data sets in files: four ways to lay out images and labels, and how one pair of files is read.
 
     ROOT/SPLIT/ and ROOT/SPLITannot/      SegNet's CamVid: same stems in both
     ROOT/SPLIT.txt                        a list: one `image label` pair of paths a line, relative to the list
     ROOT/images/ and ROOT/labels/         same stems in both; each may have folders train, val … inside
+    ROOT/leftImg8bit/SPLIT/ and           Cityscapes: the train ids of CITY/NAME_leftImg8bit.png are in
+    ROOT/gtFine/SPLIT/                    CITY/NAME_gtFine_labelTrainIds.png
 
 They are tried in this order. A list may also be named itself, whatever it is called.
 """
@@ -12,38 +14,67 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.data.class_ids import read_class_ids
+from rtpsp.data.images import decode_image as decode_image
+from rtpsp.data.images import read_bytes as read_bytes
+from rtpsp.data.images import read_image as read_image
+from rtpsp.data.images import read_size
 from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError
+from rtpsp.labels import LabelSet
+from rtpsp.spec import Planes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 LABEL_SUFFIXES = frozenset({".png"})
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+CITYSCAPES = ("leftImg8bit", "gtFine")
 SHOWN = 5  # names in one error message
-_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR
 
 
 @dataclass(frozen=True)
 class FilePair:
-    """An image file and its label file, not yet read; an `rtpsp.data.sample.Entry`."""
+    """An image file and its label file, not yet read; an `rtpsp.data.sample.Entry`.
+
+    Attributes:
+        name: What errors call the pair.
+        image: The image file.
+        label: The label file.
+        labels: What colours and ids of the label file mean (`rtpsp.data.class_ids`); None: it holds class ids.
+    """
 
     name: str
     image: Path
     label: Path
+    labels: LabelSet | None = None
 
-    def load(self) -> Sample:
+    def load(self, planes: Planes = 3) -> Sample:
         """Read both files.
 
         Raises:
-            DataError: One cannot be read, the label holds no class ids, or their sizes differ.
+            DataError: One cannot be read, the label holds no class ids, their sizes differ, or the image lacks the
+                fourth plane that is asked for.
         """
-        image, truth = read_image(self.image), read_class_ids(self.label)
+        image, truth = read_image(self.image, planes), self.read_truth()
         self.check_size(image, truth)
         return Sample(self.name, image, truth)
+
+    def read_truth(self) -> ClassMap:
+        """The label file as [H, W] class ids; whether they are ids of classes is not looked at.
+
+        Raises:
+            DataError: It cannot be read, or holds colours or ids without a meaning.
+        """
+        return read_class_ids(self.label, self.labels)
+
+    def read_size(self, planes: Planes = 3) -> tuple[int, int]:
+        """Rows and columns of the image, from its head.
+
+        Raises:
+            DataError: It cannot be read, or lacks the fourth plane that is asked for.
+        """
+        return read_size(self.image, planes)
 
     def check_size(self, image: Image, truth: ClassMap) -> None:
         """Make sure that what was read of the two files fits together.
@@ -66,6 +97,8 @@ def find_split(path: Path, splits: Sequence[str]) -> str | None:
         if (path / f"{split}.txt").is_file():
             return split
         if all((path / part / split).is_dir() for part in ("images", "labels")):
+            return split
+        if all((path / part / split).is_dir() for part in CITYSCAPES):
             return split
     return splits[0] if all((path / part).is_dir() for part in ("images", "labels")) else None
 
@@ -109,9 +142,12 @@ def find_pairs(path: Path, split: str) -> tuple[FilePair, ...]:
         if (images / split).is_dir() or (labels / split).is_dir():
             images, labels = images / split, labels / split
         return _from_folders(images, labels)
+    if all((path / part / split).is_dir() for part in CITYSCAPES):
+        return _from_cityscapes(*(path / part / split for part in CITYSCAPES))
     raise DataError(
         f"{path} holds {_listed(_names(path))}; for split {split!r} expected folders {split}/ and {split}annot/, "
-        f"or a list {split}.txt, or folders images/ and labels/: check the path, or name another split"
+        f"or a list {split}.txt, or folders images/ and labels/ (or Cityscapes' leftImg8bit/{split}/ and "
+        f"gtFine/{split}/): check the path, or name another split"
     )
 
 
@@ -126,8 +162,33 @@ def _from_folders(images: Path, labels: Path) -> tuple[FilePair, ...]:
         alone = [present[stem].name for stem in present if stem not in absent]
         if alone:
             folder = next(iter(present.values())).parent
-            raise DataError(f"{folder}: no {what} for {_listed(alone)}: every image needs a label of the same name")
+            jpeg = present is image_of and any(Path(name).suffix.lower() in JPEG_SUFFIXES for name in _names(labels))
+            hint = "JPEG changes ids and colours, export labels as PNG; " if jpeg else ""
+            raise DataError(
+                f"{folder}: no {what} for {_listed(alone)}: {hint}every image needs a label of the same name"
+            )
     return tuple(FilePair(image_of[stem].name, image_of[stem], label_of[stem]) for stem in image_of)
+
+
+def _from_cityscapes(images: Path, labels: Path) -> tuple[FilePair, ...]:
+    """Pairs by the names of Cityscapes' files, or by DensePASS' (``NAME_.png`` and ``NAME_labelTrainIds.png``)."""
+    pairs: list[FilePair] = []
+    for image in sorted(images.rglob("*")):
+        if image.suffix.lower() not in IMAGE_SUFFIXES or image.name.startswith(".") or not image.is_file():
+            continue
+        inner = image.relative_to(images)
+        stem = labels / inner.parent / inner.stem.removesuffix("_leftImg8bit").rstrip("_")
+        named = [Path(f"{stem}{end}") for end in ("_gtFine_labelTrainIds.png", "_labelTrainIds.png")]
+        pairs.append(FilePair(inner.as_posix(), image, next(filter(Path.is_file, named), named[0])))
+    if not pairs:
+        raise DataError(f"no images in {images} or its folders: check the path and the split")
+    alone = [pair.name for pair in pairs if not pair.label.is_file()]
+    if alone:
+        raise DataError(
+            f"{labels}: no *_labelTrainIds.png for {_listed(alone)}: make them of *_labelIds.png with "
+            "csCreateTrainIdLabelImgs of the package cityscapesScripts"
+        )
+    return tuple(pairs)
 
 
 def _from_list(path: Path) -> tuple[FilePair, ...]:
@@ -180,48 +241,3 @@ def _listed(names: list[str]) -> str:
         return "nothing"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def read_image(path: Path) -> Image:
-    """An image file as uint8 [H, W, 3] BGR, turned as its EXIF orientation says.
-
-    Raises:
-        DataError: It cannot be read or decoded.
-    """
-    return decode_image(read_bytes(path), path)
-
-
-def read_bytes(path: Path) -> bytes:
-    """What an image file holds, not yet decoded.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        return path.read_bytes()  # OpenCV's imread cannot open every path on Windows
-    except OSError as error:
-        raise DataError(f"image {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a NUL in its name
-        raise DataError(f"image {path!r:.200} cannot be read: no path can look like this") from error
-
-
-def decode_image(data: bytes, path: Path) -> Image:
-    """Decode what `read_bytes` gave.
-
-    Raises:
-        DataError: It is damaged, or of an unknown format.
-    """
-    import cv2
-
-    log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 4 has these two itself
-    level = log.getLogLevel()
-    log.setLogLevel(_ERRORS)  # it would warn of what we say ourselves
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # an empty file, or more pixels than OpenCV's limit
-        image = None
-    finally:
-        log.setLogLevel(level)
-    if image is None:
-        raise DataError(f"image {path} cannot be decoded: it is damaged or of an unknown format; copy it again")
-    return np.asarray(image, np.uint8)

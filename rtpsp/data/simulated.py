@@ -19,14 +19,16 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from rtpsp.arrays import Image
+from rtpsp.arrays import ClassMap, Image
 from rtpsp.data.sample import Sample
 from rtpsp.errors import SourceError
 from rtpsp.labels import CAMVID
+from rtpsp.planes import to_planes
+from rtpsp.spec import Planes
 
 SCHEME = "sim://"
 DEFAULTS = {"frames": "60", "seed": "1", "w": "480", "h": "360", "fps": "30", "step": "15"}
-STREETS_KEPT = 4  # at about 50 MB of textures each
+STREETS_KEPT = 8  # at about 50 MB of textures each
 
 
 class Scene(Protocol):
@@ -71,10 +73,19 @@ class SimulatedFrame:
         """Street, seed and frame number."""
         return f"street-{self.drive.seed}-{self.index:06d}"
 
-    def load(self) -> Sample:
-        """Draw the frame and its truth."""
+    def load(self, planes: Planes = 3) -> Sample:
+        """Draw the frame and its truth.
+
+        Raises:
+            InputError: A fourth plane is asked for.
+        """
         scene = self.drive.scene
-        return Sample(self.name, scene.draw(self.index), scene.truth(self.index), CAMVID)
+        image = to_planes(scene.draw(self.index), planes)
+        return Sample(self.name, image, scene.truth(self.index), CAMVID)
+
+    def read_truth(self) -> ClassMap:
+        """Draw the truth alone: class ids of CamVid's classes."""
+        return self.drive.scene.truth(self.index)
 
 
 def find_frames(uri: str, make: MakeScene | None = None) -> tuple[SimulatedFrame, ...]:

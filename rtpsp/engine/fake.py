@@ -28,7 +28,7 @@ class FakeEngine(Engine):
     Args:
         spec: The model to pretend to be; a CamVid model of 360x480 by default.
         latency: Seconds a batch.
-        answer: Gives the class map [N, H, W] for frames [N, H, W, 3]; the first class everywhere by default.
+        answer: Gives the class map [N, H, W] for frames [N, H, W, planes]; the first class everywhere by default.
         options: As for every engine.
         confidence: Gives the confidence, uint8 [N, H, W], for the same frames; without it the engine gives none.
         scores: Gives scores, float32 [N, classes, h, w], for the same frames: the engine `gives_scores`, and its class

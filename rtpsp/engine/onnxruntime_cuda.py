@@ -74,7 +74,7 @@ class ONNXRuntimeCUDAEngine(ONNXRuntimeEngine):
             MissingError: The GPU has not the memory, or fails.
         """
         try:
-            session.run(None, {FRAMES: np.zeros((self.batch, *self.spec.size, 3), np.uint8)})
+            session.run(None, {FRAMES: np.zeros((self.batch, *self.spec.frame_shape), np.uint8)})
         except Exception as error:  # as above: a class for each status code
             raise _refused(str(error), _OR) from error
 

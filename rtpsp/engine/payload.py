@@ -29,7 +29,7 @@ def check_payload(
     spec, cells = header.spec, None
     batch = int(header.options.get("batch", 1))
     pixels = [batch, *spec.size]
-    takes, gives = {FRAMES: f"uint8 {[*pixels, 3]}"}, {CLASS_MAP: f"{spec.class_dtype} {pixels}"}
+    takes, gives = {FRAMES: f"uint8 {[*pixels, spec.planes]}"}, {CLASS_MAP: f"{spec.class_dtype} {pixels}"}
     if header.options.get("tail") == "host":
         start = f"float32 [{batch}, {len(spec.labels)}, "
         told = re.fullmatch(re.escape(start) + r"(\d+), (\d+)\]", outputs.get(SCORES, ""))

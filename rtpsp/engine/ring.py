@@ -50,7 +50,7 @@ class Slot:
     """Memory and events of one batch in flight.
 
     Attributes:
-        input: Device memory of the frames, uint8 [N, H, W, 3].
+        input: Device memory of the frames, uint8 [N, H, W, planes].
         outputs: Device memory of the answers, by name.
         launch: Enqueues one inference from `input` to `outputs` on the ring's compute stream; set by the backend.
     """
@@ -79,7 +79,7 @@ class Ring:
 
     Args:
         device: Open; it frees what the ring makes.
-        shape: Of a batch of frames, uint8 [N, H, W, 3].
+        shape: Of a batch of frames, uint8 [N, H, W, planes].
         outputs: What an inference gives, by name.
         depth: Batches in flight; there are at least `MIN_SLOTS` slots.
         device_io: Brings whole frames to the model's size and draws; None does without.
@@ -104,7 +104,7 @@ class Ring:
         self._timer: LaunchTimer | None = None
 
     def frame_buffer(self, shape: tuple[int, ...]) -> Image:
-        """Page-locked zeros, uint8 [N, H, W, 3], which `start` need not copy; valid until the device closes."""
+        """Page-locked zeros, uint8 [N, H, W, planes], which `start` need not copy; valid until the device closes."""
         frames: Image = self._device.pinned(shape, np.dtype(np.uint8))
         frames[...] = 0
         self._page_locked.add(_address(frames))

@@ -1,4 +1,4 @@
-"""The pass that lets camera frames in: ``frames``, uint8 [N, H, W, 3] BGR, in place of ``image``.
+"""The pass that lets camera frames in: ``frames``, uint8 [N, H, W, planes], in place of ``image``.
 
 The bytes that cross the bus are a quarter of the float image's, and every backend normalises alike.
 """
@@ -19,18 +19,18 @@ from rtpsp.spec import ModelSpec
 def to_frames(model: ir.Model, spec: ModelSpec, batch: int = 1) -> ir.Model:
     """Puts cast, layout, channel order and normalisation inside the graph.
 
-    The tensor ``image`` keeps its name but holds BGR: the channel order of an RGB network is turned inside its first
-    convolution's weights, at no cost. Where the image feeds anything else than one convolution, a Gather turns it.
-    Normalisation is one Mul and one Add: folding the scale into the weights too would save nothing (runtimes fuse the
-    two) and push small weights below FP16's normal range.
+    The tensor ``image`` keeps its name but holds a frame's order, BGR or BGRX: the channel order of an RGB network is
+    turned inside its first convolution's weights, at no cost. Where the image feeds anything else than one convolution,
+    a Gather turns it. Normalisation is one Mul and one Add: folding the scale into the weights too would save nothing
+    (runtimes fuse the two) and push small weights below FP16's normal range.
 
     Args:
-        model: A graph with the input ``image``, float32 [1, 3, H, W]; not modified.
+        model: A graph with the input ``image``, float32 [1, planes, H, W]; not modified.
         spec: Its size, channel order and normalisation.
         batch: N, the frames of one inference, at least 1.
 
     Returns:
-        A graph with the input ``frames``, uint8 [N, H, W, 3] BGR; all tensor names survive.
+        A graph with the input ``frames``, uint8 [N, H, W, planes] as `rtpsp.arrays.Image`; all tensor names survive.
 
     Raises:
         UsageError: `batch` is below 1.
@@ -43,18 +43,19 @@ def to_frames(model: ir.Model, spec: ModelSpec, batch: int = 1) -> ir.Model:
     if image is None:
         names = ", ".join(repr(value.name) for value in model.graph.inputs)
         raise ModelError(f"graph inputs are {names}, expected {INPUT!r}: give the graph that rtpsp export wrote")
-    turned = spec.channels == "rgb" and not _turn_first_conv(image)
+    order = np.array(spec.frame_order, np.int64)
+    mixed = order.tolist() != sorted(order)
+    turned = mixed and not _turn_first_conv(image, order)
     mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
     scale, shift = 1.0 / (255.0 * std), -mean / std
-    if spec.channels == "rgb" and not turned:
-        scale, shift = scale[::-1], shift[::-1]
+    if mixed and not turned:
+        scale, shift = scale[order], shift[order]
 
-    height, width = spec.size
-    planes = (batch, 3, height, width)
-    frames = typed(FRAMES, ir.DataType.UINT8, batch, height, width, 3)
+    planes = (batch, spec.planes, *spec.size)
+    frames = typed(FRAMES, ir.DataType.UINT8, batch, *spec.frame_shape)
     # TensorRT's parser refuses a uint8 Transpose, so the Cast comes first (facts of TensorRT 10, 11 and RTX)
     values = [
-        typed(f"{FRAMES}/float", ir.DataType.FLOAT, batch, height, width, 3),
+        typed(f"{FRAMES}/float", ir.DataType.FLOAT, batch, *spec.frame_shape),
         typed(f"{FRAMES}/planes", ir.DataType.FLOAT, *planes),
     ]
     nodes = [
@@ -62,9 +63,9 @@ def to_frames(model: ir.Model, spec: ModelSpec, batch: int = 1) -> ir.Model:
         ir.node("Transpose", [values[0]], {"perm": [0, 3, 1, 2]}, outputs=[values[1]]),
     ]
     if turned:
-        order = add_initializer(model, f"{FRAMES}/order", np.array([2, 1, 0], np.int64))
+        places = add_initializer(model, f"{FRAMES}/order", order)
         values.append(typed(f"{FRAMES}/turned", ir.DataType.FLOAT, *planes))
-        nodes.append(ir.node("Gather", [values[1], order], {"axis": 1}, outputs=[values[2]]))
+        nodes.append(ir.node("Gather", [values[1], places], {"axis": 1}, outputs=[values[2]]))
     scaled = typed(f"{FRAMES}/scaled", ir.DataType.FLOAT, *planes)
     normal = typed(INPUT, ir.DataType.FLOAT, *planes)
     factors = add_initializer(model, f"{FRAMES}/scale", _planes(scale))
@@ -84,19 +85,19 @@ def to_frames(model: ir.Model, spec: ModelSpec, batch: int = 1) -> ir.Model:
 
 
 def _planes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    return values.astype(np.float32).reshape(1, 3, 1, 1)
+    return values.astype(np.float32).reshape(1, -1, 1, 1)
 
 
-def _turn_first_conv(image: ir.Value) -> bool:
-    """Reverses the input channels of the only convolution that reads the image; False where that cannot be done."""
+def _turn_first_conv(image: ir.Value, order: npt.NDArray[np.int64]) -> bool:
+    """Reorders the input channels of the only convolution that reads the image; False where that cannot be done."""
     use = only_use(image)
     if use is None or use[1] != 0 or use[0].op_type != "Conv":
         return False
     weight = use[0].inputs[1]
     array = constant(weight)
-    if weight is None or array is None or array.shape[1] != 3 or only_use(weight) is None:
+    if weight is None or array is None or array.shape[1] != len(order) or only_use(weight) is None:
         return False
-    set_constant(weight, array[:, ::-1])
+    set_constant(weight, array[:, order])
     return True
 
 

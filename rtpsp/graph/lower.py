@@ -53,12 +53,12 @@ def lower(
         confidence: Give the probability of each pixel's class, too; see `rtpsp.graph.classmap`. With the tail ``host``
             nothing needs to be added for it.
         verify: Compare each step; a few inferences by ONNX Runtime.
-        frames: uint8 [n, H, W, 3] BGR of the model's size to compare with; default `sample_frames`.
+        frames: uint8 [n, H, W, planes] of the model's size to compare with; default `sample_frames`.
         reference: The model's own answers to these frames, where they are known already.
         threads: For ONNX Runtime; 0 leaves it the choice.
 
     Returns:
-        A graph with the input ``frames``, uint8 [N, H, W, 3] BGR, and the output ``class_map``, uint8 [N, H, W] (int32
+        A graph with the input ``frames``, uint8 [N, H, W, planes], and the output ``class_map``, uint8 [N, H, W] (int32
         above 256 classes); with `confidence` a second output of that name, uint8 [N, H, W] in steps of 1/255. With the
         tail ``host`` the output is ``scores`` alone, float32 [N, classes, h, w].
 

@@ -97,7 +97,7 @@ def collect(
     Args:
         model: A `canonical` graph with the input ``image``; not modified.
         spec: Its size and normalisation.
-        images: Frames of the model's own size, uint8 [1, H, W, 3] BGR; read one at a time, once.
+        images: Frames of the model's own size, uint8 [1, H, W, planes]; read one at a time, once.
         threads: For ONNX Runtime; 0 leaves it the choice.
         progress: Called after each frame.
 

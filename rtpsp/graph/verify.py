@@ -69,16 +69,16 @@ def sample_frames(spec: ModelSpec, count: int = 2, seed: int = 0) -> Frames:
         seed: Another seed, other frames.
 
     Returns:
-        uint8 [count, H, W, 3] BGR.
+        uint8 [count, H, W, planes].
     """
     generator = np.random.default_rng(seed)
-    height, width = spec.size
-    frames = np.empty((count, height, width, 3), np.uint8)
+    height, width, planes = spec.frame_shape
+    frames = np.empty((count, *spec.frame_shape), np.uint8)
     for frame in frames:
-        smooth = _interpolate(generator.uniform(20, 235, (3, 7, 9)).astype(np.float32), spec.size)
-        blocks = generator.uniform(-60, 60, (3, 5, 6)).astype(np.float32)
+        smooth = _interpolate(generator.uniform(20, 235, (planes, 7, 9)).astype(np.float32), spec.size)
+        blocks = generator.uniform(-60, 60, (planes, 5, 6)).astype(np.float32)
         rows, columns = np.arange(height) * 5 // height, np.arange(width) * 6 // width
-        noise = generator.normal(0, 12, (3, height, width)).astype(np.float32)
+        noise = generator.normal(0, 12, (planes, height, width)).astype(np.float32)
         picture = smooth + blocks[:, rows][:, :, columns] + noise
         frame[...] = np.clip(np.rint(picture), 0, 255).astype(np.uint8).transpose(1, 2, 0)
     return frames
@@ -88,13 +88,13 @@ def to_image(frames: Frames, spec: ModelSpec) -> FloatArray:
     """The definition of the normalisation: ``(x / 255 - mean) / std`` in the spec's channel order.
 
     Args:
-        frames: uint8 [N, H, W, 3] BGR.
+        frames: uint8 [N, H, W, planes].
         spec: Mean, standard deviation and channel order.
 
     Returns:
-        float32 [N, 3, H, W].
+        float32 [N, planes, H, W].
     """
-    ordered = frames[..., ::-1] if spec.channels == "rgb" else frames
+    ordered = frames[..., spec.frame_order]
     normal = (ordered / 255.0 - np.array(spec.mean)) / np.array(spec.std)
     return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
 
@@ -106,7 +106,7 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
         model: Takes ``frames`` or ``image``, gives ``class_map``, with ``confidence`` or without, or ``logits``, or
             ``scores``. Scores smaller than the input are upsampled here as `rtpsp.graph.classmap` does it in the graph.
         spec: Size and normalisation.
-        frames: uint8 [n, H, W, 3] BGR; a graph of batch N gets them N at a time, the last one repeated to fill.
+        frames: uint8 [n, H, W, planes]; a graph of batch N gets them N at a time, the last one repeated to fill.
         threads: Threads inside an operator; 0 leaves it to ONNX Runtime.
 
     Raises:
@@ -114,10 +114,10 @@ def run(model: ir.Model, spec: ModelSpec, frames: Frames, threads: int = 0) -> O
         ModelError: ONNX Runtime refuses the graph.
         InputError: The frames are not of the model's size.
     """
-    if frames.dtype != np.uint8 or frames.shape[1:] != (*spec.size, 3) or not len(frames):
+    if frames.dtype != np.uint8 or frames.shape[1:] != spec.frame_shape or not len(frames):
         raise InputError(
-            f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 [n, {spec.height}, {spec.width}, 3], "
-            f"n at least 1: resize them to the model's size"
+            f"frames are {frames.dtype} {list(frames.shape)}, expected uint8 "
+            f"[n, {', '.join(map(str, spec.frame_shape))}], n at least 1: resize them to the model's size"
         )
     session = open_session(model, threads)
     entry, names = session.get_inputs()[0], [output.name for output in session.get_outputs()]
@@ -161,7 +161,7 @@ def compare(
         before: The reference.
         after: What is to replace it.
         spec: Of both.
-        frames: uint8 [n, H, W, 3] BGR; default `sample_frames`.
+        frames: uint8 [n, H, W, planes]; default `sample_frames`.
         threads: As in `run`.
 
     Raises:

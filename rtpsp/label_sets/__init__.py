@@ -12,6 +12,9 @@ RGB = tuple[int, int, int]
 MAX_NAME = 200
 """Characters of a class name."""
 
+MAX_FILE_ID = 65535
+"""The largest id of a label file: PNG has samples of 16 bits at most."""
+
 
 @dataclass(frozen=True)
 class ClassList:
@@ -22,12 +25,18 @@ class ClassList:
         colours: One colour a class, None where the file gives none.
         ignore: The id of void in ground truth.
         source: Where the list is from; empty where the file does not say.
+        void: Colours that stand for void in colour-coded label files.
+        ids: The id that label files give each class; empty where that is its position.
+        void_ids: Ids that stand for void in label files.
     """
 
     names: tuple[str, ...]
     colours: tuple[RGB | None, ...]
     ignore: int | None
     source: str
+    void: tuple[RGB, ...] = ()
+    ids: tuple[int, ...] = ()
+    void_ids: tuple[int, ...] = ()
 
 
 def parse_list(text: str, file: str) -> ClassList:
@@ -44,11 +53,14 @@ def parse_list(text: str, file: str) -> ClassList:
     colours: list[RGB | None] = []
     first: dict[str, int] = {}
     header: dict[str, str] = {}
+    void: list[RGB] = []
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line, where = line.strip(), f"{file}, line {number}"
         if line.startswith("#") or not line:
             key, _, value = line[1:].partition(":")
-            if not names and key.strip() in ("ignore", "source"):
+            if not names and key.strip() == "void":
+                void.append(_parse_void(value.strip(), where))
+            elif not names and key.strip() in ("ignore", "source", "ids", "void ids"):
                 header[key.strip()] = value.strip()
             continue
         label, colour = _parse_line(line.removeprefix("\\"), where)
@@ -64,7 +76,11 @@ def parse_list(text: str, file: str) -> ClassList:
     if not names:
         raise InputError(f"{file}: label set {Path(file).stem!r} is empty: give at least one class name")
     ignore = _parse_ignore(header.get("ignore", ""), names, file)
-    return ClassList(tuple(names), tuple(colours), ignore, header.get("source", ""))
+    ids = _parse_ids(header.get("ids", ""), "ids", file)
+    if ids and len(ids) != len(names):
+        raise InputError(f"{file}: {len(ids)} ids for {len(names)} classes: give one a class, in order, as 1-20")
+    void_ids = _parse_ids(header.get("void ids", ""), "void ids", file)
+    return ClassList(tuple(names), tuple(colours), ignore, header.get("source", ""), tuple(void), ids, void_ids)
 
 
 def _parse_line(line: str, where: str) -> tuple[str, RGB | None]:
@@ -94,6 +110,52 @@ def _parse_ignore(value: str, names: list[str], file: str) -> int | None:
     if int(value) < len(names):
         raise InputError(f"{file}: ignore is {value}, the id of {names[int(value)]!r}: give the id of void, or none")
     return int(value)
+
+
+def _parse_void(value: str, where: str) -> RGB:
+    _, colour = _parse_line(f"void {value}", where)
+    if colour is None:
+        raise InputError(f"{where}: void is {shown(value)}, expected R G B or #RRGGBB, one such line a colour")
+    return colour
+
+
+def _parse_ids(value: str, what: str, file: str) -> tuple[int, ...]:
+    ids: list[int] = []
+    for word in value.split():
+        first, _, last = word.partition("-")
+        ends = [first, last or first]
+        plain = all(end.isascii() and end.isdecimal() and len(end) < 6 and int(end) <= MAX_FILE_ID for end in ends)
+        if not plain or int(ends[0]) > int(ends[1]):
+            raise InputError(f"{file}: {what} has {shown(word)}, expected ids of 0 to {MAX_FILE_ID}, as 0 255 or 1-20")
+        ids.extend(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(ids)
+
+
+def distinct_palette(count: int) -> tuple[RGB, ...]:
+    """Colours for classes that came without any: the bit-reversed colour map of the PASCAL VOC devkit, black left out.
+
+    Args:
+        count: How many colours; all are distinct.
+    """
+    colours: list[RGB] = []
+    for label in range(1, count + 1):
+        channels = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                channels[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
+        colours.append((channels[0], channels[1], channels[2]))
+    return tuple(colours)
+
+
+def ids_text(ids: tuple[int, ...]) -> str:
+    """Ids as a list's header gives them: runs of three and more as ``1-12``, blanks between."""
+    runs: list[list[int]] = []
+    for value in ids:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs)
 
 
 def why_no_name(name: str) -> str:

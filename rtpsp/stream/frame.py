@@ -25,8 +25,9 @@ class Frame:
         captured: When the scene was seen, in seconds of `time.monotonic`; not when the frame was read.
         height: Pixels of the picture that `to_bgr` gives.
         width: Pixels of the picture that `to_bgr` gives.
-        to_bgr: Decodes into uint8 [height, width, 3] BGR. It writes into the array it is given and returns it, or makes
-            one when given None. The consumer calls it, at most once, so that a dropped frame costs no conversion.
+        to_bgr: Decodes into uint8 [height, width, 3] BGR, or with the other planes that its source says
+            (`rtpsp.stream.source.SourceInfo`). It writes into the array it is given and returns it, or makes one when
+            given None. The consumer calls it, at most once, so that a dropped frame costs no conversion.
         name: File name, for a source of single images; with a number before it where it is not the only one so called.
         truth: The scene's own class ids, uint8 [height, width], for a source that knows them.
     """
@@ -79,7 +80,7 @@ class Segmented:
 
     Attributes:
         frame: What the source delivered.
-        image: uint8 [height, width, 3] BGR at the source's size; the receiver's own.
+        image: uint8 [height, width, 3] BGR at the source's size, or of the source's other planes; the receiver's own.
         class_map: Class ids [H, W] at the model's size, or at the frame's with ``mask_size`` so; the receiver's own.
         plan: How the two lie over each other.
         stamps: Up to `inferred`.

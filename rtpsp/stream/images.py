@@ -17,15 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from rtpsp.errors import SourceError, SourceLost
+from rtpsp.planes import decode
+from rtpsp.spec import Planes
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.names import nothing_at, shown
-from rtpsp.stream.source import IMAGE_SUFFIXES, Source, SourceInfo, SourceOptions
+from rtpsp.stream.source import IMAGE_SUFFIXES, Source, SourceInfo, SourceOptions, no_fourth_plane
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ def open_images(uri: str, options: SourceOptions) -> Source:
 
     Args:
         uri: Path or pattern. Files are ordered as people count: 2.png before 10.png.
-        options: `start`, `end` and `loop` are read.
+        options: `start`, `end`, `loop` and `planes` are read.
 
     Raises:
-        SourceError: No image there, or none that can be read.
+        SourceError: No image there, none that can be read, or one that lacks the fourth plane that is asked for.
     """
     paths = _find(uri)
     first, end = round(options.start * NOMINAL_FPS), options.end
@@ -51,18 +51,21 @@ def open_images(uri: str, options: SourceOptions) -> Source:
             f"{shown(uri)} holds {len(paths)} images at {NOMINAL_FPS:g} a second, "
             "and none of them is in the part that was asked for: check --start and --end"
         )
-    return ImageSource(uri, chosen, options.loop)
+    return ImageSource(uri, chosen, options.loop, planes=options.planes)
 
 
 class ImageSource(Source):
     """Images in order, each with its own size; `captured` is the moment that it was decoded.
 
     One that cannot be read is passed over with a warning, in a loop with one for all rounds, and counts in `missed`: a
-    long run is not lost to one file. One that is skipped is not even opened.
+    long run is not lost to one file. One that is skipped is not even opened. One without the fourth plane that is asked
+    for ends it: it is of another kind than the model's.
     """
 
-    def __init__(self, uri: str, paths: Sequence[Path], loop: bool = False, fps: float = NOMINAL_FPS) -> None:
-        self._uri, self._fps, self._count = shown(uri), fps, len(paths)
+    def __init__(
+        self, uri: str, paths: Sequence[Path], loop: bool = False, fps: float = NOMINAL_FPS, planes: Planes = 3
+    ) -> None:
+        self._uri, self._fps, self._count, self._planes = shown(uri), fps, len(paths), planes
         self._files = _all(paths, loop)
         self._unread = 0
         self._told: set[Path] = set()
@@ -77,6 +80,7 @@ class ImageSource(Source):
             fps=fps,
             frames=None if loop else len(paths),
             detail="one image" if len(paths) == 1 else f"{len(paths)} images",
+            planes=planes,
         )
 
     def read(self) -> Frame | None:
@@ -84,6 +88,7 @@ class ImageSource(Source):
 
         Raises:
             SourceLost: In a loop, when none of the files can be read any more.
+            SourceError: It lacks the fourth plane that is asked for.
         """
         frame, self._next = self._next, None
         # The first was decoded when the source was opened, however long ago that is.
@@ -116,8 +121,10 @@ class ImageSource(Source):
 
     def _decoded(self) -> Frame | None:
         for index, path, name in self._files:
-            image = _decode(path)
+            image = _decode(path, self._planes)
             if image is not None:
+                if image.shape[2] < self._planes:
+                    raise no_fourth_plane(str(path), f"an image of {image.shape[2]} plane(s)")
                 self._unread = 0
                 height, width = image.shape[:2]
                 return Frame(index, index / self._fps, time.monotonic(), height, width, partial(_to_bgr, image), name)
@@ -190,19 +197,13 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in parts]
 
 
-def _decode(path: Path) -> Image | None:
-    """The image as uint8 [height, width, 3] BGR, turned as its EXIF orientation says, or None."""
-    log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 4 has these two itself
-    level = log.getLogLevel()
-    log.setLogLevel(_ERRORS)  # it would warn of what we say ourselves
+def _decode(path: Path, planes: Planes) -> Image | None:
+    """See `rtpsp.planes.decode`; None too where the file cannot be read."""
     try:
         # Through NumPy: `imread` cannot open every name on Windows, and writes its own complaint to stderr.
-        image: Any = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, ValueError, cv2.error):
+        return decode(np.fromfile(path, np.uint8), planes)
+    except (OSError, ValueError):
         return None
-    finally:
-        log.setLogLevel(level)
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _to_bgr(image: Image, out: Image | None) -> Image:
@@ -212,5 +213,4 @@ def _to_bgr(image: Image, out: Image | None) -> Image:
     return out
 
 
-_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR
 _SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))

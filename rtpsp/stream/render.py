@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.drawing import Drawing, check_alpha, row_height, stripes
 from rtpsp.labels import LabelSet
+from rtpsp.planes import to_planes
 from rtpsp.stream.frame import Drawn, View
 
 LEGEND_CLASSES = 24
@@ -81,6 +82,7 @@ class Renderer:
         self, views: Collection[View], image: Image, class_map: ClassMap, status: str = "", drawn: Drawn | None = None
     ) -> dict[View, Image]:
         """A picture for each view; see `draw`. The caller owns them all, and none shares memory with another."""
+        image = to_planes(image, 3)  # once for all of them
         # Side by side first: it copies what the device drew, which then becomes the other picture, panels and all.
         first = sorted(views, key=lambda view: view != "side-by-side")
         return {view: self.draw(view, image, class_map, status, drawn) for view in first}
@@ -92,7 +94,7 @@ class Renderer:
 
         Args:
             view: What to show.
-            image: uint8 [H, W, 3] BGR; not changed.
+            image: uint8 [H, W, 3] BGR, or grey or BGRX, whose colours are drawn over; not changed.
             class_map: Class ids [H, W]; an id that is no class of the set is unknown.
             status: Text of the head-up display.
             drawn: What the device drew of the same frame: it is used where it shows what is asked for.
@@ -101,7 +103,7 @@ class Renderer:
             uint8 [H, W, 3] BGR, twice as wide for ``side-by-side``; the caller owns it. It may be the picture of
             `drawn`, with legend and display written into it.
         """
-        picture = self._plain(view, image, class_map, drawn)
+        picture = self._plain(view, to_planes(image, 3), class_map, drawn)
         if self.options.legend and view != "frame":
             _blend_panel(picture, self._legend(class_map, image.shape[0]), bottom=True)
         if self.options.hud and status:

@@ -16,9 +16,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 from rtpsp.errors import SourceError, UsageError
+from rtpsp.spec import Planes
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.names import expanded, nothing_at, shown, status_of
 
@@ -38,6 +39,7 @@ class SourceInfo:
         frames: How many frames are to come, None where unknown or endless.
         live: Frames are lost if nobody takes them: the default policy is ``latest``.
         detail: What else a person would want to know, e.g. the pixel format that a camera granted.
+        planes: Of its pictures: 3 (BGR), or from images 1 (grey) and 4 (BGRX) where that was asked for.
     """
 
     uri: str
@@ -48,6 +50,7 @@ class SourceInfo:
     frames: int | None = None
     live: bool = False
     detail: str = ""
+    planes: Planes = 3
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class SourceOptions:
         end: Seconds into it to stop at.
         read_timeout: Seconds that one read may take before the source counts as lost.
         decoder_threads: Threads that a decoder may use.
+        planes: What the model takes (`rtpsp.planes`). Images are read so; whatever else there is gives BGR, of which a
+            model of grey frames gets the grey, and is refused where the model takes a fourth plane.
 
     Raises:
         UsageError: `end` is not after `start`, or one of the numbers is none that can be meant.
@@ -74,6 +79,7 @@ class SourceOptions:
     end: float | None = None
     read_timeout: float = 2.0
     decoder_threads: int = 1
+    planes: Planes = 3
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and self.start >= 0):
@@ -82,6 +88,8 @@ class SourceOptions:
             raise UsageError(f"the end is {self.end:g}, expected seconds; leave it out to go on to the end")
         if self.camera_fps is not None and not 0 < self.camera_fps < math.inf:
             raise UsageError(f"the camera's rate is {self.camera_fps:g}, expected frames a second")
+        if self.planes not in get_args(Planes):
+            raise UsageError(f"planes is {self.planes}, expected 1, 3 or 4: those of the model")
         if self.end is not None and self.end <= self.start:
             raise UsageError(f"the end is at {self.end:g} s and the start at {self.start:g} s: give an end after it")
 
@@ -136,7 +144,7 @@ def open_source(uri: str, options: SourceOptions | None = None) -> Source:
         options: What to ask of it.
 
     Raises:
-        SourceError: Nothing there, or not a source that rtpsp can read.
+        SourceError: Nothing there, not a source that rtpsp can read, or one without the fourth plane that is asked for.
         UsageError: An option that has no meaning for this source.
         MissingError: The camera device does not exist on this machine.
     """
@@ -145,6 +153,8 @@ def open_source(uri: str, options: SourceOptions | None = None) -> Source:
         uri = expanded(uri)
     room = _room_of(uri)
     refuse_others(options, room.what, room.options)
+    if options.planes == 4 and room is not _IMAGES:
+        raise no_fourth_plane(uri, room.what)
     opener = getattr(importlib.import_module(f"rtpsp.stream.{room.module}"), room.opener)
     source: Source = opener(uri, options)
     return source
@@ -160,6 +170,14 @@ def refuse_others(options: SourceOptions, what: str, known: tuple[str, ...]) -> 
     for name in ("camera_size", "camera_fps", "loop", "start", "end"):
         if name not in known and getattr(options, name) != getattr(nothing_asked, name):
             raise UsageError(f"--{name.replace('_', '-')} has no meaning for {what}: leave it out")
+
+
+def no_fourth_plane(uri: str, what: str) -> SourceError:
+    """The error for a source that cannot give what a model of four planes takes."""
+    return SourceError(
+        f"{shown(uri)} is {what} without a fourth plane, and the model takes one beside B, G and R: give a folder of "
+        f"images that have it, such as RGBA PNG files"
+    )
 
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})

@@ -90,7 +90,7 @@ def test_colours_are_refused(tmp_path: Path, channels: int, kind: str) -> None:
 
 def test_jpeg_is_refused_because_it_changes_ids(tmp_path: Path) -> None:
     assert_written(tmp_path / "label.jpg", np.zeros((4, 6), np.uint8))
-    with pytest.raises(DataError, match="not a PNG"):
+    with pytest.raises(DataError, match="not a PNG file but a JPEG, whose compression changes ids"):
         read_class_ids(tmp_path / "label.jpg")
 
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from rtpsp.data.dataset import Dataset, open_dataset
-from rtpsp.data.files import IMAGE_SUFFIXES
+from rtpsp.data.files import IMAGE_SUFFIXES, find_split
 from rtpsp.errors import DataError, SourceError
-from rtpsp.labels import CAMVID
+from rtpsp.labels import CAMVID, LabelSet
 
 HEIGHT, WIDTH = 4, 6
 
@@ -121,6 +121,34 @@ def test_images_and_labels_folders_pair_by_stem(tmp_path: Path, inner: str) -> N
     assert dataset.names == ("a.bmp",) and np.array_equal(dataset[0].truth, ids(3))
 
 
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("leftImg8bit/val/ulm/ulm_1_leftImg8bit.png", "gtFine/val/ulm/ulm_1_gtFine_labelTrainIds.png"),
+        ("leftImg8bit/val/ulm/1_.png", "gtFine/val/ulm/1_labelTrainIds.png"),  # DensePASS
+    ],
+)
+def test_layout_of_cityscapes(tmp_path: Path, image: str, label: str) -> None:
+    write_pair(tmp_path / image, tmp_path / label, 3)
+    write(tmp_path / label.replace("labelTrainIds", "labelIds"), ids(7))
+    dataset = open_dataset(tmp_path)
+    assert dataset.names == (image.removeprefix("leftImg8bit/val/"),) and np.array_equal(dataset[0].truth, ids(3))
+    assert find_split(tmp_path, ("train", "val")) == "val"
+
+
+def test_labels_are_read_as_the_label_set_says(tmp_path: Path) -> None:
+    mine = LabelSet("mine", ("a", "b"), ((1, 2, 3), (4, 5, 6)), 255, "", ((9, 9, 9),), (1, 2))
+    coloured = np.array([(3, 2, 1), (6, 5, 4), (9, 9, 9)], np.uint8)[ids() % 3]
+    write(tmp_path / "images/a.png", picture(1))
+    write(tmp_path / "labels/a.png", coloured)
+    write(tmp_path / "images/b.png", picture(1))
+    write(tmp_path / "labels/b.png", ids() % 2 + 1)
+    first, second = open_dataset(tmp_path, labels=mine)
+    assert np.array_equal(first.truth, np.array([0, 1, 255])[ids() % 3]) and np.array_equal(second.truth, ids() % 2)
+    with pytest.raises(DataError, match=r"a\.png holds colours \(RGB\), expected class ids"):
+        open_dataset(tmp_path)[0]
+
+
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_image_suffix_is_read(tmp_path: Path, suffix: str) -> None:
     write_pair(tmp_path / "images" / f"a{suffix}", tmp_path / "labels" / "a.png", 100)
@@ -164,6 +192,19 @@ def test_missing_labels_are_listed_up_to_five_and_counted(tmp_path: Path) -> Non
         write(tmp_path / "val" / f"i{number}.png", picture(number))
     write(tmp_path / "valannot" / "i0.png", ids())
     refused(tmp_path, "no label", "i1.png, i2.png, i3.png, i4.png, i5.png and 2 more", str(tmp_path / "val"))
+
+
+def test_jpeg_labels_are_refused_with_the_reason(tmp_path: Path) -> None:
+    write(tmp_path / "images/a.png", picture(1))
+    write(tmp_path / "labels/a.jpg", ids())
+    refused(tmp_path, "no label (PNG)", "JPEG changes ids and colours, export labels as PNG")
+
+
+def test_cityscapes_without_train_ids(tmp_path: Path) -> None:
+    write_pair(tmp_path / "leftImg8bit/val/a_leftImg8bit.png", tmp_path / "gtFine/val/a_gtFine_labelIds.png", 3)
+    refused(tmp_path, "no *_labelTrainIds.png for a_leftImg8bit.png", "csCreateTrainIdLabelImgs")
+    (tmp_path / "leftImg8bit/val/a_leftImg8bit.png").unlink()
+    refused(tmp_path, f"no images in {tmp_path / 'leftImg8bit' / 'val'} or its folders")
 
 
 def test_labels_without_an_image_are_refused_too(segnet: Path) -> None:

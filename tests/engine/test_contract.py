@@ -40,6 +40,7 @@ from tests.engine.contract import (
 )
 
 MANY = LabelSet("many", tuple(f"class {index}" for index in range(300)), distinct_palette(300))
+GREY = replace(SPEC, mean=(0.5,), std=(1.0,), channels="grey")
 DEVICE_IO = EngineOptions(device_io="on")
 
 
@@ -156,6 +157,7 @@ def test_a_header_and_its_payload_agree_on_the_confidence(backend: str, promised
     [
         (SPEC, 2, r"takes frames uint8 \[1, 12, 20, 3\], its header promises frames uint8 \[2, 12, 20, 3\]"),
         (replace(SPEC, height=24), 1, r"takes frames .*promises frames uint8 \[1, 24, 20, 3\]"),
+        (GREY, 1, r"takes frames uint8 \[1, 12, 20, 3\], its header promises frames uint8 \[1, 12, 20, 1\]"),
         (replace(SPEC, labels=MANY), 1, r"gives class_map uint8 .*promises class_map int32 \[1, 12, 20\]"),
     ],
 )

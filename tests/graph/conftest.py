@@ -57,18 +57,18 @@ def build_model(spec: ModelSpec, upsampled: bool = True, half: bool = True, read
         mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return add("Resize", name, [value, None, None, sizes], **mode)
 
-    shape = ir.Shape((1, 3, *spec.size))
+    shape = ir.Shape((1, spec.planes, *spec.size))
     image = ir.Value(name="image", shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
     if half:
-        stored = constant("conv.weight.fp16", random.normal(size=(8, 3, 3, 3)).astype(np.float16))
+        stored = constant("conv.weight.fp16", random.normal(size=(8, spec.planes, 3, 3)).astype(np.float16))
         weight = add("Cast", "conv.weight", [stored], to=ir.DataType.FLOAT)
     else:
-        weight = normal("conv.weight", 8, 3, 3, 3)
+        weight = normal("conv.weight", 8, spec.planes, 3, 3)
     steps = {"pads": [1, 1, 1, 1], "strides": [2, 2]}
     features = add("Conv", "conv", [image, weight], **steps)
     if readers == 2:
         features = add(
-            "Add", "sum", [features, add("Conv", "twin", [image, normal("twin.weight", 8, 3, 3, 3)], **steps)]
+            "Add", "sum", [features, add("Conv", "twin", [image, normal("twin.weight", 8, spec.planes, 3, 3)], **steps)]
         )
     spread = constant("bn.var", random.uniform(0.3, 4.0, 8).astype(np.float32))
     moments = [normal("bn.weight", 8), normal("bn.bias", 8), normal("bn.mean", 8), spread]

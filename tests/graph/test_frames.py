@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +13,7 @@ from rtpsp.graph.fold import fold
 from rtpsp.graph.frames import to_frames
 from rtpsp.graph.verify import compare, run, sample_frames, to_image
 from rtpsp.onnx_file import model_bytes
-from rtpsp.spec import ModelSpec
+from rtpsp.spec import Channels, ModelSpec
 
 MakeSpec = Callable[..., ModelSpec]
 MakeModel = Callable[..., ir.Model]
@@ -24,19 +23,35 @@ def kinds(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph]
 
 
-@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+MEAN, STD = (0.3, 0.4, 0.6, 0.2), (0.1, 0.2, 0.4, 0.3)
+
+
+@pytest.mark.parametrize(("channels", "planes"), [("rgb", 3), ("bgr", 3), ("grey", 1), ("rgbx", 4), ("bgrx", 4)])
 @pytest.mark.parametrize("readers", [1, 2])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_scores_stay(
-    small_model: MakeModel, small_spec: MakeSpec, channels: Literal["rgb", "bgr"], readers: int, batch: int
+    small_model: MakeModel, small_spec: MakeSpec, channels: Channels, planes: int, readers: int, batch: int
 ) -> None:
-    spec = small_spec(channels=channels, mean=(0.3, 0.4, 0.6), std=(0.1, 0.2, 0.4))
+    spec = small_spec(channels=channels, mean=MEAN[:planes], std=STD[:planes])
     model = fold(small_model(spec, readers=readers))
     lowered = to_frames(model, spec, batch)
     comparison = compare(model, lowered, spec, sample_frames(spec, 4))
     assert comparison.max_error_relative is not None and comparison.max_error_relative < 1e-5
     assert comparison.class_agreement == 1.0
-    assert ("Gather" in kinds(lowered)) == (channels == "rgb" and readers == 2)
+    assert ("Gather" in kinds(lowered)) == (channels in ("rgb", "rgbx") and readers == 2)
+    assert lowered.graph.inputs[0].shape == ir.Shape((batch, *spec.size, planes))
+
+
+def test_normalisation_in_the_order_of_the_network(small_spec: MakeSpec) -> None:
+    pixel = np.array([[[[51, 102, 153, 204]]]], np.uint8)  # 0.2 to 0.8
+    one = ((0.2, 0.4, 0.6, 0.8), (0.5,) * 4)
+    for channels, given, expected in (
+        ("bgrx", pixel, [0, 0, 0, 0]), ("rgbx", pixel, [0.8, 0, -0.8, 0]), ("bgr", pixel[..., :3], [0, 0, 0]),
+        ("rgb", pixel[..., :3], [0.8, 0, -0.8]), ("grey", pixel[..., 3:], [1.2]),
+    ):  # fmt: skip
+        planes = given.shape[-1]
+        spec = small_spec(channels=channels, mean=one[0][:planes], std=one[1][:planes])
+        np.testing.assert_allclose(to_image(given, spec)[0, :, 0, 0], expected, atol=1e-6)
 
 
 def test_contract_and_the_order_that_tensorrt_takes(model: ir.Model, spec: ModelSpec) -> None:

@@ -119,3 +119,14 @@ def test_what_the_parser_refuses_the_lint_finds(
     with pytest.raises(ModelError, match=f"{name}.*{reason}"):
         build(model)
     assert lint(model)
+
+
+@pytest.mark.parametrize(("channels", "planes", "readers"), [("grey", 1, 1), ("rgbx", 4, 2)])
+def test_the_builder_takes_frames_of_other_planes(
+    small_model: Callable[..., ir.Model], small_spec: Callable[..., ModelSpec], channels: str, planes: int, readers: int
+) -> None:
+    spec = small_spec(channels=channels, mean=(0.5,) * planes, std=(0.2,) * planes)
+    graph = lower(small_model(spec, readers=readers), spec, verify=False)
+    built = build(to_half(quantised(graph)))
+    assert (built.inputs, built.outputs) == ({"frames": "UINT8"}, {"class_map": "UINT8"})
+    assert "conv" in built.quantised and built.convolutions["conv"] == "HALF"

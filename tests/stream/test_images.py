@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtpsp.errors import SourceError, SourceLost
+from rtpsp.errors import SourceError, SourceLost, UsageError
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.selection import Selection
 from rtpsp.stream.source import Source, SourceOptions, open_source
@@ -134,7 +134,7 @@ def test_a_part_and_a_loop(folder: Path) -> None:
 def test_a_skipped_image_is_not_even_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
-    def decode(path: Path) -> Image | None:
+    def decode(path: Path, planes: int) -> Image | None:
         opened.append(path.name)
         return np.zeros((24, 32, 3), np.uint8)
 
@@ -197,3 +197,50 @@ def test_an_image_that_went_away_is_told_so(folder: Path, caplog: pytest.LogCapt
     (folder / "frame10.png").unlink()
     assert len(read_all(source)) == 2
     assert ["frame10.png is no longer there" in record.getMessage() for record in caplog.records] == [True]
+
+
+# --- other planes ----------------------------------------------------------------------------------------------------
+
+
+def test_images_with_the_planes_that_a_model_takes(tmp_path: Path) -> None:
+    four = np.random.default_rng(1).integers(0, 256, (24, 32, 4), np.uint8)
+    grey = np.ascontiguousarray(four[..., 3])
+    assert cv2.imwrite(str(tmp_path / "four.png"), four)
+    assert cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    source = open_source(str(tmp_path), SourceOptions(planes=1))
+    assert source.info.planes == 1
+    shades, expected = [frame.to_bgr(None) for frame in read_all(source)], cv2.cvtColor(four, cv2.COLOR_BGRA2GRAY)
+    assert source.missed == 1 and [shade.shape for shade in shades] == [(24, 32, 1)] * 2
+    np.testing.assert_array_equal(shades, [expected[..., None], grey[..., None]])
+    (frame,) = read_all(open_source(str(tmp_path / "four.png"), SourceOptions(planes=4)))
+    np.testing.assert_array_equal(frame.to_bgr(None), four)
+    np.testing.assert_array_equal(frame.to_bgr(np.empty((24, 32, 4), np.uint8)), four)
+
+
+@pytest.mark.parametrize(("first", "planes"), [(1, 3), (2, 3), (2, 1)])
+def test_an_image_without_the_fourth_plane_ends_it(tmp_path: Path, first: int, planes: int) -> None:
+    """It is passed over no more than a folder of another data set: the rest is not what was meant."""
+    for number in (1, 2, 3):
+        has = planes if number >= first else 4
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((24, 32, has), 9, np.uint8))
+    says = rf"{first}\.png is an image of {planes} plane\(s\) without a fourth plane, .* RGBA PNG files$"
+    with pytest.raises(SourceError, match=says):
+        read_all(open_source(str(tmp_path), SourceOptions(planes=4)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "what"), [("sim://street", "the simulator"), ("0", "a camera"), ("drive.mp4", "a video file")]
+)
+def test_what_has_no_fourth_plane_is_not_even_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drive.mp4").write_bytes(b"no video")
+    with pytest.raises(SourceError, match=f"^{uri} is {what} without a fourth plane, and the model takes one"):
+        open_source(uri, SourceOptions(planes=4))
+
+
+def test_planes_that_there_are_not() -> None:
+    with pytest.raises(UsageError, match="planes is 2, expected 1, 3 or 4"):
+        SourceOptions(planes=2)  # type: ignore[arg-type]

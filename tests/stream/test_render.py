@@ -6,6 +6,7 @@ import pytest
 from rtpsp.errors import UsageError
 from rtpsp.fit import no_class
 from rtpsp.labels import CAMVID, LabelSet, distinct_palette
+from rtpsp.stream.frame import VIEWS
 from rtpsp.stream.render import Renderer, RenderOptions
 
 CAR = CAMVID.names.index("Car")
@@ -129,3 +130,17 @@ def test_head_up_display_is_drawn_at_every_size() -> None:
 def test_alpha_out_of_range() -> None:
     with pytest.raises(UsageError, match=r"alpha is 1\.5"):
         RenderOptions(alpha=1.5)
+
+
+@pytest.mark.parametrize("planes", [1, 4])
+def test_frames_of_other_planes_are_drawn_over_as_they_look(planes: int) -> None:
+    picture, class_map = scene()
+    image = np.dstack([picture, picture[..., :1]]) if planes == 4 else picture[..., :1].copy()
+    colours = picture if planes == 4 else np.repeat(image, 3, axis=2)
+    before, renderer = image.copy(), Renderer(CAMVID, RenderOptions(legend=True))
+    drawn, expected = (renderer.draw_all(VIEWS, frame, class_map) for frame in (image, colours))
+    for view in VIEWS:
+        np.testing.assert_array_equal(drawn[view], expected[view])
+        np.testing.assert_array_equal(renderer.draw(view, image, class_map), expected[view])
+        assert not np.shares_memory(drawn[view], image)
+    np.testing.assert_array_equal(image, before)
