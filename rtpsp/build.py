@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from rtpsp.machine import why_no_gpu
 from rtpsp.maker import Form, Maker, choose_head
 from rtpsp.places import ENGINES_VARIABLE as ENGINES_VARIABLE
 from rtpsp.places import engines_folder as engines_folder
+
+if TYPE_CHECKING:
+    from rtpsp.foreign import Adapted
 
 Progress = Callable[[str, int, int], None]
 """Told the step that begins, how many are done, and how many there are."""
@@ -72,12 +75,15 @@ class Built:
 
 
 def build_engine(
-    model: Path, path: Path | None = None, options: BuildOptions | None = None, progress: Progress | None = None
+    model: Path | Adapted,
+    path: Path | None = None,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
 ) -> Built:
     """Lower a model file for a backend, check the result against the FP32 graph, and write the engine file.
 
     Args:
-        model: An ONNX file with a spec inside.
+        model: An ONNX file with a spec inside, or one without, as `rtpsp.foreign.adapt` took it over.
         path: Where to write; `engine_path` in `engines_folder` by default.
         options: What to build.
         progress: Called at each step.
@@ -99,11 +105,14 @@ def build_engine(
     check_writable(path or engines_folder() / "any.engine", hint="name another file with -o")  # before minutes of INT8
     tell(STEPS[0], 0, len(STEPS))
     _check_backend(options.backend)
-    graph, spec = load_model(model)
+    if isinstance(model, Path):
+        file, (graph, spec) = model, load_model(model)
+    else:
+        file, graph, spec = model.path, model.graph, model.spec
     tell(STEPS[1], 1, len(STEPS))
     frames = sample_frames(spec, count=min(options.batch, MAX_COMPARED))
-    header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(model), model.name)
-    if model == zoo.model_path():
+    header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(file), file.name)
+    if file == zoo.model_path():
         header.options["shipped"] = True
     tail = choose_tail(options.tail, graph, spec)
     maker = Maker(graph, spec, header, frames, tail, options.threads, options.plan, tell)

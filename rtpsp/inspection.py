@@ -12,13 +12,16 @@ import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtpsp.engine import BACKENDS, judge_file, what_to_do
 from rtpsp.engine.file import MAGIC, EngineFile, read_engine_file
 from rtpsp.errors import EngineFileError, InputError, ModelError
 from rtpsp.recognise import HEAD_BYTES, kind_of, near
 from rtpsp.spec import SPEC_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Kind = Literal["engine", "model", "lowered model", "foreign model"]
 
@@ -199,9 +202,10 @@ def _inspect_model(path: Path) -> Inspection:
     text = graph.metadata_props.get(SPEC_KEY)
     lowered = [value.name for value in graph.graph.inputs] == ["frames"]
     if text is None:
-        why = (f"it has no spec (metadata {SPEC_KEY!r}), so that size, classes and normalisation are unknown",)
         kind: Kind = "lowered model" if lowered else "foreign model"
-        return Inspection(path, kind, facts, None, False, why, (), "make the file with 'rtpsp export'")
+        why = f"it has no spec (metadata {SPEC_KEY!r}), so that classes and normalisation are unknown"
+        not_taken, advice = ("", "make the file with 'rtpsp export'") if lowered else _take_over(path, graph)
+        return Inspection(path, kind, facts, None, False, tuple(filter(None, (why, not_taken))), (), advice)
     try:
         spec = ModelSpec.from_json(text)
     except ModelError as error:
@@ -212,3 +216,21 @@ def _inspect_model(path: Path) -> Inspection:
         kind = "lowered model" if lowered else "model"
         return Inspection(path, kind, facts, spec, False, (str(error),), (), "export the model again")
     return Inspection(path, "model", facts, spec, True, (), (), f"rtpsp build-engine {shlex.quote(str(path))}")
+
+
+def _take_over(path: Path, graph: ir.Model) -> tuple[str, str]:
+    """Why a model from elsewhere cannot be built, as far as input and operators tell; and what to do, or how to."""
+    from rtpsp.graph.foreign_input import read_entry
+    from rtpsp.graph.foreign_static import check_operators
+
+    try:
+        _, entry = read_entry(graph)
+        check_operators(graph)
+    except ModelError as error:
+        return str(error), "make the file with 'rtpsp export'"
+    words = ["rtpsp build-engine", shlex.quote(str(path)), "--labels SET|FILE"]
+    words += ["--size HxW"] if None in entry.size else []
+    words += (
+        ["--mean A --std A"] if entry.planes == 1 else ["--mean A,B,C,D --std A,B,C,D"] if entry.planes == 4 else []
+    )
+    return "", " ".join(words)

@@ -1,7 +1,7 @@
 """A model file: one ONNX file with its weights inside and its spec under the metadata key `SPEC_KEY`.
 
 Both sides of the file use this module: `rtpsp.model.export` writes it, `rtpsp.graph` reads it. The contract: one input
-``image``, float32 [1, 3, H, W], normalised, in the spec's channel order; one output ``logits``, float32
+``image``, float32 [1, planes, H, W], normalised, in the spec's channel order; one output ``logits``, float32
 [1, classes, h, w]; every size static.
 """
 
@@ -39,7 +39,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[ir.Model, ModelSpec]:
     text = model.metadata_props.get(SPEC_KEY)
     if text is None:
         raise ModelError(
-            f"{path}: {_looks_like(model)}, without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export"
+            f"{path}: {_looks_like(model)}, without a spec (metadata {SPEC_KEY!r}): make it with rtpsp export, or say "
+            f"what it is with rtpsp build-engine --labels"
         )
     try:
         spec = ModelSpec.from_json(text)
@@ -152,7 +153,7 @@ def check_model(model: ir.Model, spec: ModelSpec) -> None:
         raise ModelError(f"opset is {opset}, expected {MIN_OPSET} or later: export the model again")
     if [value.name for value in model.graph.inputs] == ["frames"]:
         raise ModelError("this graph is lowered already (its input is 'frames'): give the file that rtpsp export wrote")
-    want_in = (1, 3, spec.height, spec.width)
+    want_in = (1, spec.planes, spec.height, spec.width)
     _check_value("input", model.graph.inputs, INPUT, want_in)
     shape = _check_value("output", model.graph.outputs, OUTPUT, (1, len(spec.labels), None, None))
     if shape[2] > spec.height or shape[3] > spec.width:

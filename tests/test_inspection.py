@@ -19,6 +19,7 @@ from rtpsp.header import EngineHeader, Target
 from rtpsp.inspection import inspect
 from rtpsp.layers import extract, layers
 from rtpsp.machine import Gpu
+from tests.foreign_models import as_it_is, save
 
 
 def test_an_engine_that_runs_here(colour_engine: Path) -> None:
@@ -250,3 +251,15 @@ def test_the_layers_of_a_plan_are_told_by_its_runtime_alone(
     assert told.exit_code == 0 and asked == [b"plan"]
     assert "a plan can run code" in told.stderr
     assert "conv1 + [relu]?" in told.stdout and "1x64x24x32" in told.stdout
+
+
+def test_a_model_from_elsewhere_is_told_how_it_is_built(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.onnx", as_it_is, ("n", 5, "h", "w"), image=("n", 3, "h", "w"))
+    assert inspect(path).advice == f"rtpsp build-engine {path} --labels SET|FILE --size HxW"
+    save(path, as_it_is, (1, 5, 12, 16), image=(1, 1, 24, 32), planes=1)
+    assert inspect(path).advice.endswith("--labels SET|FILE --mean A --std A")
+    model = onnx.load(path)
+    model.graph.node[1].domain = "mmdeploy"
+    onnx.save(model, path)
+    found = inspect(path)
+    assert "1 mmdeploy::Relu" in found.why_not[1] and found.advice == "make the file with 'rtpsp export'"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtpsp.calibration_cache import METHODS
+from rtpsp.cli import foreign
 from rtpsp.cli._signals import importing
 from rtpsp.cli.console import Capability, stderr, stdout, steps
 from rtpsp.cli.outputs import check_outputs
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 
 _OF_FRAMES = ("calib_images", "calib_split", "calib_method")
 _OF_INT8 = ("calib", *_OF_FRAMES, "calib_cache", "min_agreement", "max_miou_drop")
-EXCLUSIVE = (("fp32", "fp16", "int8"), ("calib", "calib_cache"))
+EXCLUSIVE = (("fp32", "fp16", "int8"), ("calib", "calib_cache"), ("rgb", "bgr"))
 DEPENDENT = {"int8": _OF_INT8, "calib": _OF_FRAMES}
 _OF_TENSORRT = (
     "workspace", "optimisation_level", "aux_streams", "timing_cache", "hardware_compatible", "version_compatible",
     "target", "tf32",
 )  # fmt: skip
-SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "TensorRT": _OF_TENSORRT}
+SECTIONS = {
+    "Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "Models from elsewhere": foreign.NAMES,
+    "TensorRT": _OF_TENSORRT,
+}  # fmt: skip
 
 
 @click.command("build-engine")
@@ -95,6 +99,7 @@ SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "TensorRT":
     "--batch", type=click.IntRange(1, MAX_BATCH), metavar="N", default=1, show_default=True,
     help="Frames of one inference; run, eval and compare take engines of one.",
 )  # fmt: skip
+@foreign.foreign_options
 @click.option(
     "--workspace", type=click.IntRange(1, MAX_WORKSPACE >> 20), metavar="MIB",
     help="GPU memory for a layer.  [default: all]",
@@ -121,7 +126,10 @@ SECTIONS = {"Precision": ("fp32", "fp16", "int8"), "INT8": _OF_INT8, "TensorRT":
 )  # fmt: skip
 @click.option("--tf32", is_flag=True, help="Let FP32 convolutions multiply 10-bit mantissas, for speed.")
 def command(model: Path | None, output: Path | None, **given: Any) -> None:
-    """Turn MODEL, an ONNX PSPNet from 'rtpsp export', into an engine. Without MODEL: the shipped one.
+    """Turn MODEL, an ONNX PSPNet, into an engine. Without MODEL: the shipped one.
+
+    A model from 'rtpsp export' brings its size, classes and normalisation. Of one from elsewhere these are said here;
+    what can be told from its graph, is.
 
     Without a precision: INT8 for a model that brings its ranges, else the faster of FP32 and FP16 on this machine; on a
     GPU FP16, but INT8 where frames or ranges are given.
@@ -133,8 +141,12 @@ def command(model: Path | None, output: Path | None, **given: Any) -> None:
         from rtpsp.engine import default_backend
         from rtpsp.int8 import Int8Options
     check_outputs(
-        {"-o": output}, {"the model": model, "the ranges": given["calib_cache"], "the frames": given["calib"]}
-    )
+        {"-o": output, "--save-model": given["save_model"]},
+        {
+            "the model": model, "the ranges": given["calib_cache"], "the frames": given["calib"],
+            "the list of labels": given["labels"],
+        },
+    )  # fmt: skip
     chosen = _precision(given)
     least = given["min_agreement"]
     if least is not None and 0 < least <= 1:  # most who write 0.99 mean 99
@@ -150,8 +162,9 @@ def command(model: Path | None, output: Path | None, **given: Any) -> None:
         chosen, backend, given["confidence"], given["threads"], given["head"], given["tail"], int8, given["batch"],
         _plan(given, backend),
     )  # fmt: skip
+    subject = foreign.take_over(model or zoo.model_path(), given)
     with steps("build-engine") as tell:
-        built = build.build_engine(model or zoo.model_path(), output, options, tell)
+        built = build.build_engine(subject, output, options, tell)
     _tell(built)
 
 

@@ -169,7 +169,7 @@ def _model_lines(facts: dict[str, Any]) -> list[str]:
 def _spec_lines(spec: ModelSpec) -> list[str]:
     lines = [
         f"spec         {spec.name}: {spec.arch}, {spec.height}x{spec.width}, output stride {spec.output_stride}",
-        f"frames       {spec.fit}, {spec.resize}; {spec.channels}, mean {_three(spec.mean)}, std {_three(spec.std)}",
+        f"frames       {spec.fit}, {spec.resize}; {spec.channels}, mean {_values(spec.mean)}, std {_values(spec.std)}",
         f"classes      {len(spec.labels)} ({spec.labels.name}): {', '.join(spec.labels.names)}",
     ]
     if spec.licence:
@@ -181,7 +181,7 @@ def _millions(count: int) -> str:
     return f"{count / 1e6:.2f} million" if count >= 10_000 else str(count)
 
 
-def _three(values: tuple[float, float, float]) -> str:
+def _values(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
