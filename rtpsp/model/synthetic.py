@@ -39,7 +39,8 @@ def randomise_statistics(model: PSPNet, seed: int = 0) -> None:
         if isinstance(module, (BasicBlock, Bottleneck)):  # training leaves a block a correction of its skip, no more
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             last.weight.mul_(0.3)
-    images = F.interpolate(torch.randn(4, 3, 9, 9, generator=generator), (97, 97), mode="bilinear", align_corners=False)
+    coarse = torch.randn(4, model.inputs, 9, 9, generator=generator)
+    images = F.interpolate(coarse, (97, 97), mode="bilinear", align_corners=False)
     images = images + 0.3 * torch.randn(images.shape, generator=generator)
     model.train()
     with _momentum(norms, 1.0):

@@ -47,6 +47,7 @@ def test_keeps_the_auxiliary_head_that_is_there(tmp_path: Path) -> None:
     model = trained()
     torch.save(model.state_dict(), tmp_path / "net.pth")
     loaded = room.load_checkpoint(tmp_path / "net.pth", "pspnet18", 5)
+    assert loaded.aux is not None
     assert torch.equal(loaded.aux.classifier.weight, model.aux.classifier.weight)
 
 

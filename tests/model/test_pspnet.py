@@ -84,7 +84,7 @@ def test_random_statistics_repeat_and_keep_scores_finite() -> None:
 
 @pytest.mark.parametrize(
     ("arch", "classes", "output_stride", "says"),
-    [("pspnet34", 11, 8, "pspnet18"), ("pspnet18", 0, 8, "at least 1"), ("pspnet18", 11, 32, "8 or 16")],
+    [("pspnet36", 11, 8, "pspnet18"), ("pspnet18", 0, 8, "at least 1"), ("pspnet18", 11, 32, "8 or 16")],
 )
 def test_refuses_what_it_cannot_build(arch: str, classes: int, output_stride: int, says: str) -> None:
     with pytest.raises(UsageError, match=says):

@@ -1,0 +1,120 @@
+"""The spec of a trained checkpoint: what its user says, else what its file says, else what its layout is known for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from rtpsp.errors import UsageError
+from rtpsp.foreign_values import said
+from rtpsp.labels import LABEL_SETS, LabelSet, check_count
+from rtpsp.model.checkpoint import Checkpoint
+from rtpsp.spec import Channels, Fit, ModelSpec, Resize
+
+CHANNELS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgbx"}
+"""What networks of so many planes were trained on unless somebody says otherwise."""
+
+
+class Told(TypedDict, total=False):
+    """Fields of a spec that a user may give; None is as good as not given.
+
+    Attributes:
+        name: Short name; default the file's.
+        mean: Per channel, on a scale of 0..1 or 0..255.
+        std: Per channel, on the same scale.
+        channels: As in `ModelSpec`.
+        fit: As in `ModelSpec`.
+        resize: As in `ModelSpec`.
+        licence: Of the weights, in one line.
+    """
+
+    name: str | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    channels: Channels | None
+    fit: Fit | None
+    resize: Resize | None
+    licence: str | None
+
+
+def spec_of(
+    checkpoint: Checkpoint,
+    *,
+    size: tuple[int, int] | None = None,
+    labels: LabelSet | None = None,
+    name: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    channels: Channels | None = None,
+    fit: Fit | None = None,
+    resize: Resize | None = None,
+    licence: str | None = None,
+) -> ModelSpec:
+    """The spec of a checkpoint.
+
+    Args:
+        checkpoint: As it was opened.
+        size: Height and width in pixels.
+        labels: Its classes in id order.
+        name: As in `Told`.
+        mean: As in `Told`.
+        std: As in `Told`.
+        channels: As in `Told`.
+        fit: As in `Told`.
+        resize: As in `Told`.
+        licence: As in `Told`.
+
+    Raises:
+        UsageError: Neither user nor file gives a size, names of the classes, or the normalisation of images that are
+            not three planes; or the size does not suit the layout.
+        ModelError: The label set has another number of classes than the network.
+    """
+    model, hints, own = checkpoint.model, checkpoint.hints, checkpoint.hints.spec
+    size = size or (own.size if own else hints.size)
+    if size is None:
+        raise UsageError(f"{checkpoint.path} does not say which size of images it is for: give --size HEIGHTxWIDTH")
+    checkpoint.check_size(size)
+    mean, std = _normalisation(checkpoint, mean, std)
+    given: dict[str, Any] = {"fit": fit, "resize": resize, "licence": licence, "channels": channels, "name": name}
+    given = {field: value for field, value in given.items() if value is not None}
+    whole: dict[str, Any] = {
+        "height": size[0], "width": size[1], "labels": _labels(checkpoint, labels), "mean": mean, "std": std,
+        "arch": model.arch.name, "output_stride": model.output_stride,
+    }  # fmt: skip
+    if own is not None:
+        return replace(own, **whole, **given)
+    usual = CHANNELS[model.inputs]
+    whole["channels"] = usual if hints.rgb in (None, True) else usual.replace("rgb", "bgr")
+    return ModelSpec(**{"name": Path(checkpoint.path).stem, **whole, **given})
+
+
+def _labels(checkpoint: Checkpoint, labels: LabelSet | None) -> LabelSet:
+    classes, hints = checkpoint.model.classes, checkpoint.hints
+    labels = labels or (hints.spec.labels if hints.spec else hints.labels)
+    if labels is None:
+        fitting = [name for name in sorted(LABEL_SETS) if len(LABEL_SETS[name]) == classes]
+        sets = f"sets of as many are {', '.join(fitting)}" if fitting else "no published set that rtpsp has is as long"
+        raise UsageError(
+            f"{checkpoint.path} does not name its {classes} classes: give --labels, the set that it was trained on "
+            f"({sets}) or a text file with a name a line"
+        )
+    check_count(labels, classes)
+    return labels
+
+
+def _normalisation(
+    checkpoint: Checkpoint, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation on a scale of 0..1."""
+    hints, planes = checkpoint.hints, checkpoint.model.inputs
+    if mean is None and std is None:
+        if hints.spec is not None and hints.spec.planes == planes:
+            return hints.spec.mean, hints.spec.std
+        if hints.mean is not None and hints.std is not None and len(hints.mean) == len(hints.std) == planes:
+            mean, std = hints.mean, hints.std
+    try:
+        found = said(mean, std, planes)
+    except UsageError as error:
+        raise UsageError(f"{checkpoint.path}: {error}") from error
+    return found.mean, found.std
