@@ -21,6 +21,7 @@ VERBS = {
     "run": ("rtpsp.cli.run", "Segment a camera, a video, images or the simulator."),
     "export": ("rtpsp.cli.export", "Turn a PyTorch checkpoint into an ONNX model that knows its size and classes."),
     "build-engine": ("rtpsp.cli.build", "Turn an ONNX PSPNet into an engine."),
+    "train": ("rtpsp.cli.train", "Train a PSPNet on images and their labels."),
     "eval": ("rtpsp.cli.evaluate", "Measure an engine's accuracy on labelled images."),
     "compare": ("rtpsp.cli.compare", "Hold two engines against each other: answers, accuracy, speed."),
     "bench": ("rtpsp.cli.bench", "Measure an engine's latency and the live loop's rate."),

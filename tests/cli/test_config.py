@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rtpsp.cli import config
 from rtpsp.cli._verbs import VERBS, Asked, Verb, group
 from rtpsp.cli.console import Capability, Size
+from rtpsp.cli.foreign import Values
 from rtpsp.errors import InputError, RtpspError, UsageError
 from tests.cli.conftest import Call
 
@@ -237,6 +238,9 @@ def values_of(kind: click.ParamType[Any]) -> st.SearchStrategy[str]:
         return st.floats(low, high, exclude_min=kind.min_open, allow_nan=False, allow_infinity=False).map(str)
     if isinstance(kind, Size):
         return st.tuples(st.integers(1, 9999), st.integers(1, 9999)).map("{0[0]}x{0[1]}".format)
+    if isinstance(kind, Values):
+        numbers = st.floats(allow_nan=False, allow_infinity=False)
+        return st.lists(numbers, min_size=1, max_size=4).map(lambda values: ",".join(map(str, values)))
     if isinstance(kind, Capability):
         return st.sampled_from(["sm89", "8.9", "SM_120", "12.1"])
     if isinstance(kind, click.types.IntParamType):
