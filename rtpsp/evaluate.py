@@ -21,11 +21,12 @@ from rtpsp.data.sample import Sample
 from rtpsp.errors import DataError, InputError
 from rtpsp.fit import FitPlan, MaskSize, plan_fit
 from rtpsp.labels import LabelSet
+from rtpsp.planes import to_planes
 from rtpsp.spec import ModelSpec
 from rtpsp.upsampling import Grid
 
 Segment: TypeAlias = Callable[[Image], ClassMap]
-"""A frame, uint8 [H, W, 3] BGR, to its class ids [H, W]."""
+"""A frame, uint8 [H, W, 3] BGR, grey or BGRX, to its class ids [H, W]."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told after every image how many are done, and of how many; 0 where that is not known."""
@@ -123,12 +124,15 @@ class Scorer:
         self._sizes: set[tuple[int, ...]] = set()
         self._images = 0
 
-    def add(self, sample: Sample, answer: ClassMap) -> None:
+    def add(self, sample: Sample, answer: ClassMap) -> NDArray[np.int64]:
         """Count one image.
 
         Args:
             sample: The image and its ground truth.
             answer: Class ids [H, W], of the image's size.
+
+        Returns:
+            The image's own part of `Evaluation.confusion`.
 
         Raises:
             DataError: Ground truth of another size, with an id that the label set lacks, or of another label set where
@@ -136,9 +140,11 @@ class Scorer:
         """
         if answer.shape != sample.truth.shape:
             raise DataError(f"{sample.name}: image is {answer.shape}, label {sample.truth.shape}: expected one size")
-        self._confusion += _confusion(answer, _checked_truth(sample, self._labels), self._labels)
+        confusion = _confusion(answer, _checked_truth(sample, self._labels), self._labels)
+        self._confusion += confusion
         self._sizes.add(sample.truth.shape)
         self._images += 1
+        return confusion
 
     def result(self) -> Evaluation:
         """What was counted so far.
@@ -188,7 +194,7 @@ def agreement(first: Segment, second: Segment, images: Iterable[Image]) -> float
     Args:
         first: One segmenter.
         second: The other; which is which does not matter.
-        images: Frames, uint8 [H, W, 3] BGR, of any sizes.
+        images: Frames, uint8 [H, W, 3] BGR, grey or BGRX, of any sizes.
 
     Raises:
         DataError: There is no image.
@@ -208,13 +214,14 @@ def segmenter(infer: Callable[[Image], NDArray[Any]], spec: ModelSpec, mask_size
     """A segmenter of frames of any size from something that infers at the model's size.
 
     Args:
-        infer: uint8 [1, H, W, 3] BGR of the spec's size to class ids [1, H, W], or with ``frame`` to scores, float32
+        infer: uint8 [1, H, W, planes] of the spec's size to class ids [1, H, W], or with ``frame`` to scores, float32
             [1, classes, h, w]; it may reuse its result's memory.
         spec: Says how frames of another size meet the model, as everywhere in rtpsp.
         mask_size: Whether class maps are decided at the model's size or at each frame's own.
 
     Returns:
-        A segmenter; each class map is a new array.
+        A segmenter; each class map is a new array. It raises `InputError` for a picture without a fourth plane where
+        the model takes one; a picture of other planes than the model's is brought to these (`rtpsp.planes`).
     """
 
     @lru_cache(maxsize=SIZES_KEPT)
@@ -227,7 +234,7 @@ def segmenter(infer: Callable[[Image], NDArray[Any]], spec: ModelSpec, mask_size
 
     def segment(image: Image) -> ClassMap:
         geometry = plan((image.shape[0], image.shape[1]))
-        answer = infer(geometry.to_model(image)[np.newaxis])[0]
+        answer = infer(geometry.to_model(to_planes(image, spec.planes))[np.newaxis])[0]
         if mask_size == "model":
             return geometry.to_source(answer)
         height, width = answer.shape[1:]

@@ -27,7 +27,7 @@ class RunOptions:
     """How a run goes; the defaults are right for most sources.
 
     Attributes:
-        source: What to ask of a source that is opened by URI.
+        source: What to ask of a source that is opened by URI; its planes are the engine's.
         render: How pictures are drawn.
         policy: ``latest`` or ``every``; None follows the source: ``latest`` for a live one.
         pace: ``source`` plays a file at its own rate, like a camera; ``fast`` reads it as fast as it can.
@@ -46,6 +46,8 @@ class RunOptions:
         device_io: Whether the engine's device brings frames to the model's size, makes class maps of the frame's own
             and draws overlay or mask: ``auto`` where it can and no other option stands against it, ``on`` or an error,
             ``off``. An `Engine` that is given keeps its own.
+        smooth: Filter the network's scores over time (`rtpsp.smoothing.Smoother`), which lowers flicker and adds no
+            frame of latency. Needs an engine whose header says ``tail=host``, and leaves `device_io` off.
     """
 
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -60,12 +62,12 @@ class RunOptions:
     min_confidence: float | None = None
     mask_size: MaskSize | None = None
     device_io: DeviceIOChoice = "auto"
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
-        if self.mask_size is not None:
-            check_mask_size(self.mask_size)
-        check_device_io(self.device_io, self.min_confidence, self.mask_size)
+        check_mask_size(self.mask_size)
+        check_device_io(self.device_io, self.min_confidence, self.mask_size, self.smooth)
 
 
 def run(
@@ -78,6 +80,7 @@ def run(
 
     Args:
         source: A URI (`rtpsp.open_source` says which), or a source that is open; it is closed at the end either way.
+            For a model of four planes it is one of images, opened with as many.
         engine: An engine file, or an engine that is not open; the loop opens it in its own thread.
         sinks: Where the results go; opened before the first frame and closed at the end.
         options: How.
@@ -109,17 +112,27 @@ def open_pipeline(
         raise UsageError(f"the source is a {type(source).__name__}, expected a URI or a Source: see rtpsp.open_source")
     options = options or RunOptions()
     budget = options.threads or usable_threads()
-    if isinstance(source, str):
-        live = source.startswith(("sim://", "/dev/")) or source.isdigit()
-        decoder = divide_threads(budget, live).decoder
-        source = open_source(source, replace(options.source, decoder_threads=decoder))
+    threads = divide_threads(budget, _may_be_live(source))
     try:
-        threads = divide_threads(budget, source.info.live)
         if not isinstance(engine, Engine):
-            engine = load_engine(engine, EngineOptions(threads.engine, options.depth, options.device_io))
+            device_io = "off" if options.smooth else options.device_io
+            engine = load_engine(engine, EngineOptions(threads.engine, options.depth, device_io))
+        if isinstance(source, str):
+            how = replace(options.source, decoder_threads=threads.decoder, planes=engine.spec.planes)
+            source = open_source(source, how)
+            threads = divide_threads(budget, source.info.live)
         selected = Selection(source, options.every, options.max_fps, options.max_frames, options.pace)
-        how = PipelineOptions(options.policy, threads, options.render, options.min_confidence, options.mask_size)
-        return Pipeline(selected, engine, sinks, how)
+        loop = PipelineOptions(
+            options.policy, threads, options.render, options.min_confidence, options.mask_size, options.smooth
+        )
+        return Pipeline(selected, engine, sinks, loop)
     except BaseException:
-        source.close()
+        if isinstance(source, Source):
+            source.close()
         raise
+
+
+def _may_be_live(source: str | Source) -> bool:
+    if isinstance(source, Source):
+        return source.info.live
+    return source.startswith(("sim://", "/dev/")) or source.isdigit()

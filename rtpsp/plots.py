@@ -1,15 +1,7 @@
-"""Figures as PNG files: a confusion matrix, and a frame on which two engines differ.
-
-Figures are drawn off screen by matplotlib's Agg, without pyplot: no display is looked for, and no state is left behind.
-"""
+"""Figures as PNG files: a confusion matrix, and a frame on which two engines differ."""
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +12,12 @@ from numpy.typing import NDArray
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.comparison import Comparison, Difference
 from rtpsp.evaluate import Evaluation
+from rtpsp.figure import DPI, Axes, Figure, Patch, PowerNorm, style, to_png
 from rtpsp.files import write_atomically
 from rtpsp.labels import LabelSet
+from rtpsp.planes import to_planes
 from rtpsp.stream.render import Renderer
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing is said of a font cache that is built, of a home that cannot be written, or of a letter without a glyph.
-
-    The pictures are the same without; and standard error is for what a user can mend.
-    """
-    log = logging.getLogger("matplotlib")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            yield
-    finally:
-        log.setLevel(before)
-
-
-with _quiet():
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-DPI = 100
 SMALL_SET = 30
 """Up to so many classes a cell of the matrix has room for a decimal."""
 
@@ -64,15 +31,6 @@ LEGEND_COLUMN = 170
 ONLY_A, ONLY_B, NEITHER = (255, 140, 0), (30, 144, 255), (255, 0, 255)
 """RGB of pixels where, by ground truth, only A is right, only B, or neither: three that colour-blind eyes tell apart.
 Without ground truth every pixel that differs is `NEITHER`'s colour."""
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib's own style, whatever the user's matplotlibrc says, and names with a dollar sign as they are."""
-    with _quiet(), matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams["text.parse_math"] = False
-        yield
 
 
 def confusion_png(evaluation: Evaluation, title: str = "") -> bytes:
@@ -102,7 +60,7 @@ def confusion_png(evaluation: Evaluation, title: str = "") -> bytes:
     whole = max(int(totals.sum()), 1)
     sides = [f"{name} ({100 * total / whole:.1f} %)" for name, total in zip(names, totals[:, 0], strict=True)]
     figures = f"mIoU {evaluation.miou:.2f} %, pixel accuracy {evaluation.pixel_accuracy:.2f} %"
-    with _style():
+    with style():
         figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(
@@ -124,7 +82,7 @@ def confusion_png(evaluation: Evaluation, title: str = "") -> bytes:
             f"{title}\n" * bool(title) + f"{figures}, {evaluation.images} images; rows in percent", fontsize=headline
         )
         _write_shares(axes, shares, 1 if few else 0, font - 0.5)
-        return _png(figure)
+        return to_png(figure)
 
 
 def _write_shares(axes: Axes, shares: NDArray[np.float64], digits: int, font: float) -> None:
@@ -151,7 +109,7 @@ def difference_png(difference: Difference, labels: LabelSet, names: tuple[str, s
     paint = Renderer(labels).to_colours
     a, b = difference.first, difference.second
     marked, key = _marked(difference)
-    panels = [[difference.image, marked], [paint(a), paint(b)]]
+    panels = [[to_planes(difference.image, 3), marked], [paint(a), paint(b)]]
     captions = [["frame", "difference"], [f"A  {names[0]}", f"B  {names[1]}"]]
     panels = [[_sized(panel) for panel in row] for row in panels]
     height, width = panels[0][0].shape[0], max(panels[0][0].shape[1], PANEL_SIDES[0])
@@ -161,7 +119,7 @@ def difference_png(difference: Difference, labels: LabelSet, names: tuple[str, s
     footer = 22 * -(-len(entries) // columns) + 12
     whole_width = 2 * width + 3 * gap
     whole_height = header + 2 * (height + line) + footer
-    with _style():
+    with style():
         figure = Figure(figsize=(whole_width / DPI, whole_height / DPI), dpi=DPI, facecolor="white")
 
         def write(x: float, y: float, text: str, size: float, **more: Any) -> None:
@@ -182,7 +140,7 @@ def difference_png(difference: Difference, labels: LabelSet, names: tuple[str, s
             handles=patches, loc="lower left", ncols=columns, fontsize=8, frameon=False, bbox_to_anchor=(0, 0),
             borderaxespad=0.3,
         )  # fmt: skip
-        return _png(figure)
+        return to_png(figure)
 
 
 def worst_path(folder: Path, rank: int) -> Path:
@@ -215,8 +173,8 @@ def write_worst(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
 
 def _marked(difference: Difference) -> tuple[Image, list[tuple[str, tuple[int, int, int]]]]:
     """The frame in pale grey with what differs in strong colours, and what each colour says, RGB."""
-    grey = cv2.cvtColor(difference.image, cv2.COLOR_BGR2GRAY)
-    picture: Image = np.repeat((160 + grey.astype(np.float32) * 0.35).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    grey = to_planes(difference.image, 1)
+    picture: Image = np.repeat((160 + grey.astype(np.float32) * 0.35).astype(np.uint8), 3, axis=2)
     a, b, truth = difference.first, difference.second, difference.truth
     differs = a != b
     if truth is None:
@@ -255,9 +213,3 @@ def _sized(panel: Image) -> Image:
 
 def _short(name: str) -> str:
     return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    return file.getvalue()

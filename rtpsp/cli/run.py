@@ -13,7 +13,7 @@ from rtpsp.cli.console import Size
 SECTIONS = {
     "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
-    "Model and machine": ("engine", "min_confidence", "mask_size", "device_io", "threads", "depth"),
+    "Model and machine": ("engine", "min_confidence", "mask_size", "smooth", "device_io", "threads", "depth"),
     "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
 }
@@ -64,6 +64,12 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     type=click.Choice(["model", "frame"]),
     help="Decide each pixel's class at the model's size, or at the frame's own: smoother borders where that is larger. "
     "An engine of your own must be built with --tail host.  [default: frame with device IO, else model]",
+)
+@click.option(
+    "--smooth",
+    is_flag=True,
+    help="Filter the network's scores over time: less flicker, no frame of delay. An engine of your own must be built "
+    "with --tail host. Leaves --device-io off.",
 )
 @click.option(
     "--device-io",

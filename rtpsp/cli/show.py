@@ -65,6 +65,7 @@ def print_run(report: RunReport) -> None:
     lines = [
         f"model   {engine['model']} {size}, {engine['backend']} {engine['precision']}, ran in {engine['ran'] or '-'}"
         + (", device IO" if engine.get("device_io") else "")
+        + (", smoothed" if engine.get("smooth") else "")
         + (f", unknown below {engine['min_confidence']:g}" if "min_confidence" in engine else ""),
         f"frames  {frames.received} in, {frames.shown} out, {sum(frames.dropped.values())} dropped"
         + (f" ({drops})" if drops else "")

@@ -60,7 +60,7 @@ def segment(given: dict[str, Any]) -> None:
         render=RenderOptions(given["alpha"], given["legend"], given["hud"]),
         policy=given["policy"], pace=given["pace"], every=given["every"], max_fps=given["max_fps"],
         max_frames=given["max_frames"], threads=given["threads"], depth=given["depth"], min_confidence=threshold,
-        mask_size=given["mask_size"], device_io=given["device_io"],
+        mask_size=given["mask_size"], smooth=given["smooth"], device_io=given["device_io"],
     )  # fmt: skip
     with steps("building the engine") as tell:
         engine = to_engine_path(given["engine"], tell, confidence=bool(threshold))

@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.class_mapper import ClassMapper
+from rtpsp.engine.checks import check_mask_size as check_mask_size
+from rtpsp.engine.checks import check_scores as check_scores
 from rtpsp.engine.exchange import Answer as Answer
 from rtpsp.engine.exchange import EngineOptions as EngineOptions
 from rtpsp.engine.exchange import Result as Result
 from rtpsp.engine.exchange import Ticket as Ticket
 from rtpsp.engine.payload import check_payload
 from rtpsp.errors import InputError, UsageError
-from rtpsp.fit import FitPlan, MaskSize
+from rtpsp.fit import FitPlan
 from rtpsp.header import CONFIDENCE, EngineHeader
 from rtpsp.spec import ModelSpec
 from rtpsp.timing import now
-from rtpsp.upsampling import Grid, confidence_map
+from rtpsp.upsampling import Grid, Scores, confidence_map
 
 if TYPE_CHECKING:
     from rtpsp.drawing import Drawing
@@ -107,20 +108,20 @@ class Engine(ABC):
         Ask for as many as are in flight, once, and write every batch into one of them; any other array does, too.
 
         Returns:
-            uint8 [N, H, W, 3], zeros, as `submit` takes it; valid while the engine is open.
+            uint8 [N, H, W, planes], zeros, as `submit` takes it; valid while the engine is open.
 
         Raises:
             UsageError: Not open, or open in another thread.
         """
         self._check_thread()
-        return self._frame_buffer((self.batch, *self.spec.size, 3))
+        return self._frame_buffer((self.batch, *self.spec.frame_shape))
 
     def submit(self, frames: Image, out: ClassMap | None = None, grid: Grid | None = None) -> Ticket:
         """Start one batch.
 
         Args:
-            frames: uint8 [N, H, W, 3] BGR, C-contiguous, N and size the model's own (`rtpsp.fit` brings any frame
-                there). The engine reads it until the ticket is collected: do not write into it before.
+            frames: uint8 [N, H, W, planes] grey, BGR or BGRX, C-contiguous, N and the rest the model's own (`rtpsp.fit`
+                brings any frame there). The engine reads it until the ticket is collected: do not write into it before.
             out: [N, H, W] of the spec's `class_dtype`, to write the answer into.
             grid: Where the class map, and the confidence, have their pixels, such as `rtpsp.fit.FitPlan.grid` of this
                 engine's `cells`; None is the model's own pixels.
@@ -174,17 +175,27 @@ class Engine(ABC):
         self._in_flight += 1
         return Ticket(work, None, submitted)
 
-    def collect(self, ticket: Ticket) -> Result:
+    def collect(self, ticket: Ticket, refine: Callable[[Scores], Scores] | None = None) -> Result:
         """Wait for a batch; tickets are collected in the order they were given.
 
+        Args:
+            ticket: The oldest one that was not collected.
+            refine: Called with each frame's scores, float32 [classes, h, w], the engine's own until it returns. What it
+                gives back, as large, takes their place: all of the result is made of it.
+
         Raises:
-            UsageError: Not open, or open in another thread.
+            UsageError: Not open, open in another thread, or scores to refine that this batch does not give.
         """
         self._check_thread()
         self._in_flight -= 1
         answer = self._finish(ticket.work)
         if answer.scores is not None:
-            return self._to_result(answer.scores, ticket)
+            scores = answer.scores.copy()
+            if refine is not None:
+                scores = np.array([refine(one) for one in answer.scores], np.float32)
+            return self._to_result(scores, ticket)
+        if refine is not None:
+            raise UsageError("no scores to refine: expected a batch of the model's size of an engine that gives_scores")
         assert answer.class_map is not None
         class_map = np.empty_like(answer.class_map) if ticket.out is None else ticket.out
         class_map[...] = answer.class_map
@@ -195,7 +206,7 @@ class Engine(ABC):
         """`submit` and `collect` in one; see there for shapes and errors."""
         return self.collect(self.submit(frames, out, grid))
 
-    def _to_result(self, scores: NDArray[np.float32], ticket: Ticket) -> Result:
+    def _to_result(self, scores: Scores, ticket: Ticket) -> Result:
         height, width = scores.shape[2:]
         mapper = self._mapper(ticket.grid or Grid.whole((height, width), self.spec.size))
         class_map, confidence = ticket.out, None
@@ -205,7 +216,7 @@ class Engine(ABC):
             mapper(one, ids)
         if self.gives_confidence:
             confidence = np.stack([confidence_map(one, mapper.grid) for one in scores])
-        return Result(class_map, None, ticket.submitted, now(), confidence, scores.copy())
+        return Result(class_map, None, ticket.submitted, now(), confidence, scores)
 
     def _check_thread(self) -> None:
         if self._thread is None:
@@ -227,6 +238,8 @@ class Engine(ABC):
             reason = "the engine gives class maps of its own size alone: build it with 'rtpsp build-engine --tail host'"
         elif self.gives_confidence:
             reason = "the engine gives a confidence: build it without --confidence"
+        elif self.spec.planes != 3:
+            reason = f"the model takes {self.spec.frame_words} frames, the device's kernels BGR: take a model of colour"
         elif self.batch != 1:
             reason = f"the engine takes {self.batch} frames at a time: build it without --batch"
         if reason and self.options.device_io == "on":
@@ -236,12 +249,11 @@ class Engine(ABC):
         return not reason
 
     def _check_arrays(self, frames: Image, out: ClassMap | None, grid: Grid | None) -> None:
-        shape = (self.batch, *self.spec.size, 3)
+        shape = (self.batch, *self.spec.frame_shape)
         if frames.shape != shape or frames.dtype != np.uint8 or not frames.flags.c_contiguous:
             order = "" if frames.flags.c_contiguous else ", not contiguous"
-            raise InputError(
-                f"frames are {frames.dtype} {list(frames.shape)}{order}, expected contiguous uint8 {list(shape)} (BGR)"
-            )
+            expected = f"expected contiguous uint8 {list(shape)} ({self.spec.frame_words})"
+            raise InputError(f"frames are {frames.dtype} {list(frames.shape)}{order}, {expected}")
         if grid is not None and grid.cells != self.cells:
             raise InputError(f"grid is one of {grid.cells} cells, expected the engine's own: {self.cells}")
         wanted = (self.batch, *(grid.size if grid else self.spec.size))
@@ -274,18 +286,3 @@ class Engine(ABC):
 
     def _frame_buffer(self, shape: tuple[int, ...]) -> Image:
         return np.zeros(shape, np.uint8)
-
-
-def check_mask_size(value: MaskSize, engine: Engine | None = None) -> None:
-    """A class map is of the model's size or the frame's, and the latter needs an engine that gives scores.
-
-    Raises:
-        UsageError: It is neither, or the engine does not.
-    """
-    if value not in get_args(MaskSize):
-        raise UsageError(f"mask_size is {value!r}, expected one of {', '.join(get_args(MaskSize))}")
-    if value == "frame" and engine is not None and not engine.gives_scores:
-        raise UsageError(
-            f"engine of {engine.spec.name} gives class maps of its own size alone, --mask-size frame needs its scores: "
-            f"build it with 'rtpsp build-engine MODEL --tail host'"
-        )

@@ -80,8 +80,8 @@ class Result:
         collected: When the answer was there, seconds of the same clock.
         confidence: uint8 [N, H, W], the softmax probability of each pixel's class in steps of 1/255, from engines built
             with it; always a new array that the caller owns. None from all others.
-        scores: float32 [N, classes, h, w] as the network gives them, cells of some 8x8 pixels, from engines that
-            `gives_scores`; a new array that the caller owns. None from all others.
+        scores: float32 [N, classes, h, w] as the network gives them, or refined (`Engine.collect`), cells of some 8x8
+            pixels, from engines that `gives_scores`; a new array that the caller owns. None from all others.
     """
 
     class_map: ClassMap

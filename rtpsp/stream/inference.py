@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,10 +17,13 @@ from rtpsp.engine.base import Engine, Ticket
 from rtpsp.engine.exchange import DeviceIOChoice
 from rtpsp.errors import UsageError
 from rtpsp.fit import FitPlan, MaskSize, no_class, plan_fit
+from rtpsp.planes import to_planes
+from rtpsp.smoothing import Smoother
 from rtpsp.spec import ModelSpec
 from rtpsp.stream.frame import Drawn, Frame, Segmented, Stamps
 from rtpsp.stream.slot import Slot
 from rtpsp.timing import Series, now
+from rtpsp.upsampling import Scores
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class _Batch(NamedTuple):
     stamps: Stamps
     ticket: Ticket
     drawing: Drawing | None
+    seen: Image | None  # as the model sees it, which stays until it is collected; None with device IO
 
 
 class Inference:
@@ -41,11 +45,13 @@ class Inference:
         engine: Not open; `run` enters it.
         frames: What to segment.
         answers: Where it goes; ended when `run` returns, however it does.
-        preprocess: Gets the time for BGR conversion and fit of each frame; with device IO the engine does the latter.
-        infer: Gets the time from submitting each frame to having its class map, its unknown pixels marked.
+        stages: ``preprocess`` gets the time for conversion and fit of each frame; with device IO the engine does the
+            latter. ``infer`` gets that from submitting each frame to having its class map, its unknown pixels marked,
+            but for ``smooth``, which gets that of filtering its scores.
         min_confidence: Pixels with less become `rtpsp.fit.no_class`, 0..1; `check_min_confidence` has been called.
         mask_size: Whether class maps are of the model's size or of each frame's; `check_mask_size` has been called.
             None is the frame's where the engine's device makes them, else the model's.
+        smooth: Whether scores are filtered over time before they become class maps; the engine has to give them.
         first_size: (height, width) that frames are expected to have: an engine with device IO warms up on it.
         to_drawing: Called for each frame, in the same thread: what a device is to draw of it.
 
@@ -61,10 +67,10 @@ class Inference:
         engine: Engine,
         frames: Slot[Frame],
         answers: Slot[Segmented],
-        preprocess: Series,
-        infer: Series,
+        stages: Mapping[str, Series],
         min_confidence: float | None = None,
         mask_size: MaskSize | None = None,
+        smooth: bool = False,
         first_size: tuple[int, int] | None = None,
         to_drawing: Callable[[], Drawing | None] = lambda: None,
     ) -> None:
@@ -75,10 +81,11 @@ class Inference:
         self._engine = engine
         self._frames = frames
         self._answers = answers
-        self._preprocess = preprocess
-        self._infer = infer
+        self._stages = stages
         self._min_confidence = min_confidence or None
         self._mask_size_asked = mask_size
+        self._smoother = Smoother() if smooth else None
+        self._smoothed: FitPlan | None = None
         self._first_size = first_size
         self._to_drawing = to_drawing
         self._plan: FitPlan | None = None
@@ -117,6 +124,7 @@ class Inference:
             "ran": self.ran,
             "mask_size": self.mask_size,
             "device_io": self.device_io,
+            "smooth": self._smoother is not None,
             **({} if self._min_confidence is None else {"min_confidence": self._min_confidence}),
         }
 
@@ -130,7 +138,7 @@ class Inference:
         With device IO that is memory by the frame's size, for each batch in flight and one more.
         """
         self.ran = engine.ran
-        self.device_io = engine.device_io and self._mask_size_asked != "model"
+        self.device_io = engine.device_io and self._mask_size_asked != "model" and self._smoother is None
         if self.device_io:
             self.mask_size = "frame"
             size = self._first_size or engine.spec.size
@@ -138,7 +146,9 @@ class Inference:
             for _ in range(engine.depth + 1):
                 engine.collect(engine.submit_frame(image, plan, self._to_drawing()))
             return
-        if engine.device_io:
+        if engine.device_io and self._smoother is not None:
+            _log.warning("device IO is off: it keeps scores to itself, and --smooth needs them")
+        elif engine.device_io:
             _log.warning("device IO is off: it makes class maps of the frame's size, --mask-size model asks for others")
         self._free.extend(engine.frame_buffer() for _ in range(engine.depth))
         engine.infer(self._free[0])
@@ -164,18 +174,19 @@ class Inference:
         if frame is None:
             return None
         stamps = Stamps(frame.captured, dequeued=now())
-        with self._preprocess.timed():
+        with self._stages["preprocess"].timed():
             image = frame.to_bgr(None)
+            planes = to_planes(image, self._engine.spec.planes)
             plan = self._plan_for((image.shape[0], image.shape[1]))
-            buffer = None if self.device_io else self._fitted(image, plan)
+            buffer = None if self.device_io else self._fitted(planes, plan)
         drawing = None
         if buffer is None:
             drawing = self._to_drawing()
-            ticket = self._engine.submit_frame(np.ascontiguousarray(image), plan, drawing)
+            ticket = self._engine.submit_frame(np.ascontiguousarray(planes), plan, drawing)
         else:
             cells = self._engine.cells if self.mask_size == "frame" else None
             ticket = self._engine.submit(buffer, grid=plan.grid(cells) if cells else None)
-        return _Batch(frame, image, plan, stamps, ticket, drawing)
+        return _Batch(frame, image, plan, stamps, ticket, drawing, None if buffer is None else buffer[0])
 
     def _fitted(self, image: Image, plan: FitPlan) -> Image:
         """In the buffer that was used longest ago: no batch under way has it."""
@@ -190,7 +201,16 @@ class Inference:
         return self._plan
 
     def _finish(self, batch: _Batch) -> Segmented:
-        result = self._engine.collect(batch.ticket)
+        filtering = 0.0
+
+        def refine(scores: Scores) -> Scores:
+            nonlocal filtering
+            begin = now()
+            smooth = self._smooth(scores, batch)
+            filtering = now() - begin
+            return smooth
+
+        result = self._engine.collect(batch.ticket, refine if self._smoother is not None else None)
         class_map, inferred = result.class_map[0], result.collected
         if self._min_confidence and result.confidence is not None:
             class_map = drop_unsure(class_map, result.confidence[0], self._min_confidence, self._engine.spec)
@@ -200,9 +220,19 @@ class Inference:
         drawn = None
         if batch.drawing is not None and result.picture is not None:
             drawn = Drawn(batch.drawing, result.picture[0])
-        self._infer.add(inferred - result.submitted)
+        self._stages["infer"].add(inferred - result.submitted - filtering)
+        if self._smoother is not None:
+            self._stages["smooth"].add(filtering)
         stamps = replace(batch.stamps, inferred=inferred)
         return Segmented(batch.frame, batch.image, class_map, batch.plan, stamps, drawn)
+
+    def _smooth(self, scores: Scores, batch: _Batch) -> Scores:
+        """Filtered over time; a frame of another size is the first of another video, since it lies there otherwise."""
+        assert self._smoother is not None and batch.seen is not None
+        if batch.plan is not self._smoothed:
+            self._smoother.reset()
+            self._smoothed = batch.plan
+        return self._smoother(scores, batch.seen)
 
 
 def check_min_confidence(value: float | None, engine: Engine | None = None) -> None:
@@ -222,8 +252,10 @@ def check_min_confidence(value: float | None, engine: Engine | None = None) -> N
         )
 
 
-def check_device_io(choice: DeviceIOChoice, min_confidence: float | None, mask_size: MaskSize | None) -> None:
-    """A device that takes whole frames gives no confidence, and class maps of the frame's size alone.
+def check_device_io(
+    choice: DeviceIOChoice, min_confidence: float | None, mask_size: MaskSize | None, smooth: bool = False
+) -> None:
+    """A device that takes whole frames gives no confidence and no scores, and class maps of the frame's size alone.
 
     Raises:
         UsageError: It is ``on`` beside options that ask for something else.
@@ -236,6 +268,8 @@ def check_device_io(choice: DeviceIOChoice, min_confidence: float | None, mask_s
         raise UsageError(
             "device IO makes class maps of the frame's size, and --mask-size is model: leave it or --device-io on out"
         )
+    if smooth:
+        raise UsageError("device IO keeps scores to itself, and --smooth needs them: leave it or --device-io on out")
 
 
 def drop_unsure(class_map: ClassMap, confidence: Image, least: float, spec: ModelSpec) -> ClassMap:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 
 from rtpsp.drawing import Drawing
-from rtpsp.engine.base import Engine, check_mask_size
+from rtpsp.engine.base import Engine, check_mask_size, check_scores
 from rtpsp.errors import MissingError, SourceLost, UsageError
 from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
@@ -27,7 +27,7 @@ from rtpsp.stream.render import Renderer, RenderOptions
 from rtpsp.stream.report import FrameCounts, RunReport, ThreadPlan, divide_threads
 from rtpsp.stream.sink import Sink
 from rtpsp.stream.slot import Policy, Slot
-from rtpsp.stream.source import Source
+from rtpsp.stream.source import Source, no_fourth_plane
 from rtpsp.timing import Rate, RecentRate, Series, now
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 JOIN_SECONDS = 10.0
 """How long a stage may take to come back after the end: a read lasts for at most its time-out, a batch for its time."""
 
-STAGES = ("capture", "preprocess", "infer", "render", "sink")
+STAGES = ("capture", "preprocess", "infer", "smooth", "render", "sink")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class PipelineOptions:
         min_confidence: Pixels that the engine is less sure of get no class, 0..1; None and 0 leave every pixel its own.
         mask_size: ``model`` or ``frame``, see `rtpsp.fit.MaskSize`; None is ``frame`` with an engine whose device takes
             whole frames, and ``model`` with any other. ``model`` leaves that device's part to the CPU.
+        smooth: Filter scores over time (`rtpsp.smoothing`), which the engine has to give; that is the CPU's part, too.
     """
 
     policy: Policy | None = None
@@ -58,11 +59,11 @@ class PipelineOptions:
     render: RenderOptions = field(default_factory=RenderOptions)
     min_confidence: float | None = None
     mask_size: MaskSize | None = None
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         check_min_confidence(self.min_confidence)
-        if self.mask_size is not None:
-            check_mask_size(self.mask_size)
+        check_mask_size(self.mask_size)
 
 
 class Pipeline:
@@ -77,6 +78,7 @@ class Pipeline:
     Raises:
         UsageError: The engine takes more than one frame at a time, lacks a confidence or scores that are needed, or is
             to have a device IO that the options stand against.
+        SourceError: The engine's model takes a fourth plane, and the source was not opened for one.
     """
 
     def __init__(
@@ -84,11 +86,14 @@ class Pipeline:
     ) -> None:
         if engine.batch != 1:
             raise UsageError(f"engine takes batches of {engine.batch}, a live run needs 1: build it with --batch 1")
+        if engine.spec.planes == 4 and source.info.planes != 4:
+            raise no_fourth_plane(source.info.uri, f"a source of {source.info.planes} plane(s)")
         options = options or PipelineOptions()
         check_min_confidence(options.min_confidence, engine)
-        if options.mask_size is not None:
-            check_mask_size(options.mask_size, engine)
-        check_device_io(engine.options.device_io, options.min_confidence, options.mask_size)
+        check_mask_size(options.mask_size, engine)
+        if options.smooth:
+            check_scores(engine, "--smooth")
+        check_device_io(engine.options.device_io, options.min_confidence, options.mask_size, options.smooth)
         self._source = source
         self._engine = engine
         self._sinks = tuple(sinks)
@@ -108,8 +113,8 @@ class Pipeline:
         self._stop_reason = ""
         self._failures: list[BaseException] = []
         self._inference = Inference(
-            engine, self._frames, self._answers, self._series["preprocess"], self._series["infer"],
-            options.min_confidence, options.mask_size, (source.info.height, source.info.width), lambda: self._drawing,
+            engine, self._frames, self._answers, self._series, options.min_confidence, options.mask_size,
+            options.smooth, (source.info.height, source.info.width), lambda: self._drawing,
         )  # fmt: skip
         self._workers = [
             threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)

@@ -71,16 +71,16 @@ class RunReport:
     Attributes:
         source: What was read.
         engine: What segmented: model, size, backend, precision asked for, number format that ran, ``mask_size``,
-            ``device_io`` (whether the device resized frames and drew pictures), and ``min_confidence`` where pixels
-            below it got no class.
+            ``device_io`` (whether the device resized frames and drew pictures), ``smooth`` (whether scores were
+            filtered over time), and ``min_confidence`` where pixels below it got no class.
         policy: ``latest`` or ``every``.
         threads: How the CPU was divided.
         frames: Where the frames went.
         seconds: From the first frame handed over to the last.
         fps: (n - 1) / seconds at the sinks; None before the second frame.
         stages: Milliseconds by stage: ``capture`` (waiting for a live source included), ``preprocess``, ``infer``
-            (with device IO the fit and the drawing, too), ``render``, ``sink``, and ``encode`` in the recorder's own
-            thread.
+            (with device IO the fit and the drawing, too), ``smooth`` (filtering the scores, where that was asked for,
+            which ``infer`` leaves out), ``render``, ``sink``, and ``encode`` in the recorder's own thread.
         age: Milliseconds from captured to handed over.
         outputs: Paths that were written.
         ended: Why it ended, in words.

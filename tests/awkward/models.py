@@ -13,8 +13,9 @@ from rtpsp.engine.file import write_engine_file
 from rtpsp.header import EngineHeader, Target
 from rtpsp.labels import CAMVID, LabelSet
 from rtpsp.spec import SPEC_KEY, ModelSpec
+from tests.awkward import files
 from tests.awkward.case import ENGINE, Case, nothing
-from tests.conftest import save_colour_model
+from tests.conftest import save_colour_model, save_frames
 
 SPEC = ModelSpec("colours", "test", 48, 64, CAMVID)
 HEADER = EngineHeader(SPEC, "openvino", "fp32", "ab" * 32, {"rtpsp": "0.1.0"}, options={"model": "colours.onnx"})
@@ -22,6 +23,7 @@ PLAN = replace(
     HEADER, backend="tensorrt", precision="fp16", versions={"tensorrt": "11.4.0"},
     target=Target("x86_64", "NVIDIA H200", ("9.0",), driver="580.65"),
 )  # fmt: skip
+FOUR = replace(HEADER, spec=replace(SPEC, mean=(0.5,) * 4, std=(0.5,) * 4, channels="rgbx"))
 TWO = LabelSet("two", ("road", "sky"), ((0, 0, 0), (9, 9, 9)))
 RUN = ("run", "--source", "sim://street?w=160&h=120&frames=2", "--engine", "x.engine")
 BUILD = ("build-engine", "x.onnx", "-o", "x.engine")
@@ -139,8 +141,26 @@ def table_and_model(content: str) -> Callable[[Path], None]:
     return make
 
 
+def frames_out_of_order(folder: Path) -> None:
+    save_frames(folder, 2)
+    (folder / "list.txt").write_text("images/01.png labels/01.png\nimages/00.png labels/00.png\n")
+
+
+def three_planes_for_four(folder: Path) -> None:
+    engine(FOUR)(folder)
+    files.image(folder / "b.png")
+
+
+def a_colour_of_no_class(folder: Path) -> None:
+    save_frames(folder, 1)
+    label = files.picture()
+    label[:2, :5] = 3, 2, 1
+    files.image(folder / "labels" / "00.png", label)
+
+
 TABLE = "TRT-8501-EntropyCalibration2\nimage: 3c010204\n{}: 3c010204\n"
 IMPORT = ("calib", "import", "t.table", "--model", "x.onnx")
+EVAL = ("eval", ENGINE, "--data")
 EXPORT = ("export", "net.pth", "--arch", "pspnet18", "--size", "48x64", "--labels")
 
 ENGINE_AND_MODEL_CASES = [
@@ -190,6 +210,22 @@ ENGINE_AND_MODEL_CASES = [
         "inputs are 'in0', expected one input 'image'",
     ),
     Case("a segmenter without a spec", graph([[1, 3, 8, 8]], [[1, 3, 8, 8]]), BUILD, 3, "without a spec.*rtpsp export"),
+    Case(
+        "one without a spec, and labels of another count", graph([[1, 3, 8, 8]], [[1, 3, 8, 8]]),
+        (*BUILD, "--labels", "camvid"), 3, "camvid names 11 classes, the model gives 3: take 8 out",
+    ),
+    Case(
+        "one without a spec that takes any size", graph([["n", 3, "h", "w"]], [["n", 3, "h", "w"]]),
+        (*BUILD, "--labels", "camvid"), 2, r"takes images of any size \(\?x\?\): say which one.*--size HxW",
+    ),
+    Case(
+        "one without a spec that takes five planes", graph([[1, 5, 8, 8]], [[1, 5, 8, 8]]),
+        (*BUILD, "--labels", "camvid"), 3, r"has 5 planes, expected one image.* of 1, 3 or 4 planes",
+    ),
+    Case(
+        "one with a spec, of which another is said", colours(as_it_is), (*BUILD, "--bgr"), 2,
+        "brings its own spec, which says all of that.*--rgb or --bgr is for models without one: leave it out",
+    ),
     Case("an ONNX with dynamic shapes", colours(dynamic), BUILD, 3, r"\[batch, 3, height, width\], expected one input"),
     Case("an ONNX with two inputs", graph([[1, 3, 8, 8], [1]], [[1, 3, 8, 8]], SPEC), BUILD, 3, "'in0', 'in1', exp"),
     Case("an ONNX whose external data is missing", colours(without_weights), BUILD, 3, "x.onnx.data, which is not"),
@@ -202,7 +238,7 @@ ENGINE_AND_MODEL_CASES = [
     Case("a folder named .onnx", lambda folder: (folder / "x.onnx").mkdir(), BUILD, 2, "directory"),
     Case(
         "labels of another count", checkpoint, (*EXPORT, "my.txt", "-o", "x.onnx"), 3,
-        "not a pspnet18 with 3 classes.*it has 11 classes, give its own label set", why_not=torch_is_missing,
+        r"my\.txt names 3 classes, the model gives 11: add 8, in id order", why_not=torch_is_missing,
     ),
     Case(
         "labels that are misspelt", checkpoint, (*EXPORT, "camvit", "-o", "x.onnx"), 2, "did you mean camvid",
@@ -274,5 +310,33 @@ ENGINE_AND_MODEL_CASES = [
     Case(
         "a confusion matrix that is to be no picture", nothing,
         ("eval", ENGINE, "--data", "sim://street?frames=1", "--confusion", "matrix.txt"), 2, r"ends in \.png",
+    ),
+    Case(
+        "a plot over time of no video", nothing, (*EVAL, "sim://street?frames=1", "--plot", "plot.png"), 2,
+        "--plot is about the frames of a video: add --video",
+    ),
+    Case(
+        "frames of a video that are out of order", frames_out_of_order, (*EVAL, "list.txt", "--video"), 3,
+        r"images/00\.png comes after images/01\.png, expected frames in the order of time",
+    ),
+    Case(
+        "labels in a colour that no class has", a_colour_of_no_class, (*EVAL, "."), 3,
+        r"labels/00\.png has colours #010203 \(10 pixels\), which label set 'camvid' has for no class",
+    ),
+    Case(
+        "scores to smooth of an engine that gives none", nothing, (*RUN[:-1], ENGINE, "--smooth"), 2,
+        "engine of colours gives class maps .*, --smooth needs its scores: build it with 'rtpsp build-engine .*host'",
+    ),
+    Case(
+        "scores to smooth that are to stay on the GPU", nothing, (*RUN, "--smooth", "--device-io", "on"), 2,
+        "--smooth needs them: leave it or --device-io on out",
+    ),
+    Case(
+        "an image without the fourth plane that a model takes", three_planes_for_four,
+        ("run", "--source", "b.png", "--engine", "x.engine"), 3, r"b\.png is an image of 3 plane\(s\) without a fourth",
+    ),
+    Case(
+        "a video for a model that takes a fourth plane", engine(FOUR), RUN, 3,
+        "is the simulator without a fourth plane, and the model takes one beside B, G and R: give a folder of images",
     ),
 ]  # fmt: skip

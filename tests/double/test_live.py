@@ -28,6 +28,7 @@ from tests.double import EAGER, LAZY, OTHERS_FIRST, Double
 from tests.engine.contract import SPEC, scores_of
 from tests.stream.doubles import Collector
 from tests.stream.test_device_io import Pictures
+from tests.stream.test_smooth import Film, shaken, still
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,22 @@ def test_every_frame_becomes_what_the_cpu_makes_of_it(
             alike = np.hstack([same, same]) if view == "side-by-side" else same
             off = np.abs(item.pictures[view].astype(int) - other.pictures[view])
             assert off[alike].max() <= 1, view
+
+
+@pytest.mark.parametrize("choice", ["auto", "off"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_scores_are_filtered_over_time_as_the_cpus_are(choice: DeviceIOChoice, depth: int, double: Double) -> None:
+    double.mode(LAZY)
+    device, runs = on_the_double(choice, depth), []
+    cpu = FakeEngine(device.spec, scores=scores_of, cells=SPEC.size)
+    for engine, smooth in ((device, True), (cpu, True), (cpu, False)):
+        sink = Collector()
+        film = Film(shaken(still((24, 40)), 9))
+        report = rtpsp.run(film, engine, [sink], RunOptions(mask_size="frame", smooth=smooth))
+        assert (report.engine["device_io"], report.engine["smooth"]) == (False, smooth)
+        runs.append([item.class_map for item in sink.items])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert (np.array(runs[1]) != runs[2]).any(), "else nothing is shown"
 
 
 @pytest.mark.parametrize("choice", ["on", "off"])

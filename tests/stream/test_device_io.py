@@ -24,7 +24,7 @@ from rtpsp.errors import MissingError, UsageError
 from rtpsp.fit import FitPlan, no_class
 from rtpsp.labels import LabelSet, distinct_palette
 from rtpsp.live import RunOptions
-from rtpsp.spec import Fit, ModelSpec
+from rtpsp.spec import Channels, Fit, ModelSpec
 from rtpsp.stream.frame import VIEWS, Frame, Rendered, View
 from rtpsp.stream.pipeline import Pipeline
 from rtpsp.stream.recording import VideoFile
@@ -58,6 +58,21 @@ class Pictures(Numbers):
             return None
         height, width = next(self._sizes)
         return replace(frame, height=height, width=width, to_bgr=lambda out: noise(frame.index, height, width))
+
+
+class FourPlanes(Pictures):
+    """The same with a fourth plane."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.info = replace(self.info, planes=4)
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        if frame is None:
+            return None
+        picture = frame.to_bgr(None)
+        return replace(frame, to_bgr=lambda out: np.concatenate([picture, picture[..., 1:2]], axis=2))
 
 
 def noise(seed: int, height: int, width: int) -> Image:
@@ -292,6 +307,29 @@ def test_device_io_that_was_asked_for_stands_against_options(options: dict[str, 
     with pytest.raises(UsageError, match=says):
         rtpsp.run(source, Device("on", confidence=confidence), options=RunOptions(**options))
     assert source.closed >= 1
+
+
+@pytest.mark.parametrize(("channels", "planes"), [("grey", 1), ("bgrx", 4)])
+def test_a_device_draws_over_colour_alone(channels: Channels, planes: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Its kernels are of three planes: frames of others are fitted and drawn here, and the run says why."""
+    caplog.set_level("INFO")
+    spec = replace(spec_of(), mean=(0.5,) * planes, std=(1.0,) * planes, channels=channels)
+
+    def engine(choice: DeviceIOChoice) -> FakeEngine:
+        def scores(frames: Image) -> np.ndarray:
+            assert frames.shape[3] == planes
+            return scorer(11)(frames[..., :1].repeat(3, axis=3))
+
+        options = EngineOptions(device_io=choice)
+        return FakeEngine(spec, scores=scores, cells=CELLS, options=options, can_device_io=True)
+
+    source = FourPlanes(2) if planes == 4 else Pictures(2)
+    report = rtpsp.run(source, engine("auto"), [Collector("overlay")])
+    assert report.engine["device_io"] is False and report.frames.shown == 2
+    why = f"the model takes {'BGRX' if planes == 4 else 'grey'} frames, the device's kernels BGR"
+    assert f"no device_io: {why}" in caplog.text
+    with pytest.raises(UsageError, match=f"--device-io is on, and {why}"), engine("on"):
+        pass
 
 
 def test_an_engine_file_gets_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,12 +13,12 @@ import pytest
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.engine.base import Answer, EngineOptions
 from rtpsp.engine.fake import FakeEngine
-from rtpsp.errors import SourceLost, UsageError
+from rtpsp.errors import SourceError, SourceLost, UsageError
 from rtpsp.fit import no_class
 from rtpsp.header import EngineHeader
 from rtpsp.labels import CAMVID, LabelSet, distinct_palette
 from rtpsp.live import RunOptions, run
-from rtpsp.spec import Fit, ModelSpec
+from rtpsp.spec import Channels, Fit, ModelSpec
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.recording import VideoFile
 from rtpsp.stream.render import Renderer, RenderOptions
@@ -386,3 +387,57 @@ def test_a_run_that_is_stopped_while_its_engine_opens_slowly_ends_as_asked(
             thread.join()
     assert (report.ended, report.frames.received, sink.closed) == ("quit", 0, 1)
     assert ["still being opened" in record.getMessage() for record in caplog.records] == [True]
+
+
+# --- planes ----------------------------------------------------------------------------------------------------------
+
+
+def spec_of(channels: Channels, planes: int) -> ModelSpec:
+    return ModelSpec(
+        "tiny", "fake", HEIGHT, WIDTH, CAMVID, mean=(0.5,) * planes, std=(1.0,) * planes, channels=channels
+    )
+
+
+class Blue(Numbers):
+    """Frames of one colour, or of one level and a fourth plane of another."""
+
+    def __init__(self, pixel: tuple[int, ...]) -> None:
+        super().__init__(3)
+        self.info = replace(self.info, planes=len(pixel))  # type: ignore[arg-type]
+        self._pixel = pixel
+
+    def _paint(self, index: int) -> Callable[[Image | None], Image]:
+        return lambda out: np.full((HEIGHT, WIDTH, len(self._pixel)), self._pixel, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "planes", "pixel", "seen"),
+    [
+        ("grey", 1, (200, 0, 0), (23,)),  # 0.114 of blue
+        ("grey", 1, (7,), (7,)),
+        ("grey", 1, (200, 0, 0, 99), (23,)),
+        ("rgb", 3, (7,), (7, 7, 7)),
+        ("rgb", 3, (1, 2, 3, 99), (1, 2, 3)),
+        ("rgbx", 4, (1, 2, 3, 99), (1, 2, 3, 99)),
+    ],
+)
+def test_a_model_sees_a_source_in_its_own_planes(
+    channels: Channels, planes: int, pixel: tuple[int, ...], seen: tuple[int, ...]
+) -> None:
+    given: list[Image] = []
+
+    def look(frames: Image) -> ClassMap:
+        given.append(frames.copy())
+        return np.zeros((1, HEIGHT, WIDTH), np.uint8)
+
+    sink = Collector("frame")
+    Pipeline(Blue(pixel), FakeEngine(spec_of(channels, planes), answer=look), [sink]).run()
+    assert all((frames[0] == seen).all() and frames.shape[3] == planes for frames in given[1:]) and len(given) == 4
+    shown = pixel[:3] if len(pixel) > 1 else pixel * 3
+    assert [(item.pictures["frame"] == shown).all() for item in sink.items] == [True] * 3
+
+
+def test_a_source_without_the_fourth_plane_of_a_model() -> None:
+    for pixel in ((1, 2, 3), (1,)):
+        with pytest.raises(SourceError, match=rf"numbers is a source of {len(pixel)} plane\(s\) without a fourth"):
+            Pipeline(Blue(pixel), FakeEngine(spec_of("bgrx", 4)))
