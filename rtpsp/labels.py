@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtpsp.errors import InputError, ModelError, UsageError
+from rtpsp.label_sets import MAX_FILE_ID, ids_text, parse_list, shown, why_no_name
 from rtpsp.label_sets import RGB as RGB
 from rtpsp.label_sets import distinct_palette as distinct_palette
-from rtpsp.label_sets import ids_text, parse_list, shown, why_no_name
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class LabelSet:
             raise InputError(
                 f"label set {self.name!r} has {len(self.names)} names and {len(self.palette)} colours: give one a class"
             )
-        beyond = [colour for colour in self.palette if not all(0 <= channel <= 255 for channel in colour)]
+        colours = (*self.palette, *self.void)
+        beyond = [colour for colour in colours if not all(0 <= channel <= 255 for channel in colour)]
         if beyond:
             raise InputError(f"label set {self.name!r} has colour {beyond[0]}, expected red, green, blue of 0 to 255")
         for name in self.names:
@@ -76,6 +77,9 @@ class LabelSet:
             raise InputError(f"label set {self.name!r} has colour {both[0]} for void and for {what!r}: leave one out")
         if self.ids and len(self.ids) != len(self.names):
             raise InputError(f"label set {self.name!r}: {len(self.ids)} ids for {len(self)} classes: give one a class")
+        strange = [value for value in (*self.ids, *self.void_ids) if not 0 <= value <= MAX_FILE_ID]
+        if strange:
+            raise InputError(f"label set {self.name!r} has id {strange[0]} in files, expected 0 to {MAX_FILE_ID}")
         counted = Counter((*(self.ids or range(len(self))), *self.void_ids))
         several = [str(value) for value, count in counted.items() if count > 1]
         if several:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rtpsp.arrays import Image
 from rtpsp.errors import InputError
 
-_ERRORS = 2  # OpenCV's LOG_LEVEL_ERROR
+_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
 _BYTES_OF_WORD = 256
 
 
@@ -56,9 +56,9 @@ def to_planes(image: Image, planes: int) -> Image:
 
 
 def decode(data: NDArray[np.uint8], planes: int = 3) -> Image | None:
-    """An image file's picture, turned as its EXIF orientation says (but not with a fourth plane).
+    """An image file's picture, turned as its EXIF orientation says (with a fourth plane only if it is a TIFF).
 
-    Of samples of 16 bits the upper eight are taken.
+    Of samples of 16 bits the upper eight are taken: whatever a picture holds, a value stays the same in all of them.
 
     Args:
         data: The file's bytes, uint8 [n].
@@ -72,9 +72,10 @@ def decode(data: NDArray[np.uint8], planes: int = 3) -> Image | None:
 
     log: Any = getattr(cv2.utils, "logging", cv2)  # where OpenCV 4 has these two itself
     level = log.getLogLevel()
-    log.setLogLevel(_ERRORS)  # it would warn of what its caller says
+    log.setLogLevel(_SILENT)  # what is wrong, the caller says
+    colour = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # or else it rounds the 16 bits of a TIFF and cuts those of a PNG
     try:
-        found: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if planes == 4 else cv2.IMREAD_COLOR)
+        found: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED if planes == 4 else colour)
     except cv2.error:
         return None
     finally:

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -162,6 +163,21 @@ def test_sets_that_are_none(names: tuple[str, ...], palette: tuple[tuple[int, in
         LabelSet("x", names, palette)
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"void": [[0, 0, 256]]}, r"has colour \(0, 0, 256\)"),
+        ({"void": [[-1, 0, 0]]}, r"has colour \(-1, 0, 0\)"),
+        ({"ids": [1, 65536]}, "has id 65536 in files, expected 0 to 65535"),
+        ({"void_ids": [-1]}, "has id -1 in files"),
+    ],
+)
+def test_a_spec_says_nothing_of_files_that_none_can_hold(said: dict[str, Any], expected: str) -> None:
+    values = LabelSet("x", ("a", "b"), ((1, 2, 3), (4, 5, 6)), 255).to_dict()
+    with pytest.raises(InputError, match=expected):
+        LabelSet.from_dict(values | said)
+
+
 def test_a_list_of_ones_own(tmp_path: Path) -> None:
     text = "# my classes\n\nroad\n  traffic light 250 170 30\nSky #4682B4\nlane 3\n"
     labels = to_label_set(written(tmp_path, text))
@@ -197,7 +213,8 @@ def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
         ("a\x00b\n", r"U\+0000"),
         ("a" * 5000, r"line 1: name 'a{60}\.\.\.' has 5000 characters"),
         ("a 1 2 " + "9" * 5000, "beyond 255"),
-        ("# ignore: sky\nroad\n", "ignore is 'sky', expected the id of void, or none"),
+        ("# ignore: sky\nroad\n", "ignore is 'sky', expected the id of void, 0 to 65535, or none"),
+        ("# ignore: 65536\nroad\n", "ignore is '65536', expected"),
         ("# ignore: 1\nroad\ncar\n", "ignore is 1, the id of 'car'"),
         ("# void: 0 0\nroad\n", "line 1: void is '0 0', expected R G B or #RRGGBB"),
         ("# void: grey\nroad\n", "line 1: void is 'grey'"),

@@ -98,7 +98,14 @@ def test_of_sixteen_bits_the_upper_eight_count(tmp_path: Path, suffix: str, plan
     assert cv2.imwrite(str(path), deep)
     found = read(path, planes)
     assert found is not None and found.shape == (20, 30, planes) and found.dtype == np.uint8
-    assert np.abs(found - deep / 257).max() <= 1
+    np.testing.assert_array_equal(found, deep >> 8)
+
+
+def test_of_what_cannot_be_decoded_opencv_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cv2.imwrite(str(tmp_path / "floats.tif"), noise(20, 30).astype(np.float32))
+    for planes in (1, 3, 4):
+        assert read(tmp_path / "floats.tif", planes) is None
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])

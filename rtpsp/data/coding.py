@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap
 from rtpsp.errors import DataError
-from rtpsp.label_sets import ids_text
+from rtpsp.label_sets import MAX_FILE_ID, ids_text
 from rtpsp.labels import LabelSet
 
 SHOWN = 5  # values in one error message
@@ -83,7 +83,7 @@ def from_colours(picture: NDArray[np.uint8], labels: LabelSet, path: Path) -> Cl
         raise DataError(
             f"label {path} has colours {_counted(counts)}, which label set {labels.name!r} has for no class: "
             + ("so many come of a JPEG or of resizing; export it again, with nearest neighbours" if made else
-               f"add them to its list, or as void by a line such as `# void: {commonest}`")
+               f"use a list that has them too, as classes or as void by a line such as `# void: {commonest}`")
         )  # fmt: skip
     return np.repeat(classes[place], lengths).reshape(picture.shape[:2])
 
@@ -91,10 +91,11 @@ def from_colours(picture: NDArray[np.uint8], labels: LabelSet, path: Path) -> Cl
 @lru_cache(maxsize=8)
 def _id_table(labels: LabelSet) -> NDArray[np.int32]:
     """Class by stored id; -1 for an id without a meaning."""
-    table = np.full(2**16, -1, np.int32)
+    table = np.full(MAX_FILE_ID + 1, -1, np.int32)
     table[list(labels.ids or range(len(labels)))] = np.arange(len(labels))
-    void = [*labels.void_ids, *([] if labels.ids or labels.ignore is None else [labels.ignore])]
-    table[void] = -1 if labels.ignore is None else labels.ignore
+    ignore = -1 if labels.ignore is None else labels.ignore
+    void = [*labels.void_ids, *([ignore] if not labels.ids and 0 <= ignore <= MAX_FILE_ID else [])]
+    table[void] = ignore
     return table
 
 

@@ -165,7 +165,8 @@ def _from_folders(images: Path, labels: Path) -> tuple[FilePair, ...]:
             jpeg = present is image_of and any(Path(name).suffix.lower() in JPEG_SUFFIXES for name in _names(labels))
             hint = "JPEG changes ids and colours, export labels as PNG; " if jpeg else ""
             raise DataError(
-                f"{folder}: no {what} for {_listed(alone)}: {hint}every image needs a label of the same name"
+                f"{folder}: no {what} for {_listed(alone)}: {hint}give every image a label of the same name, or a list "
+                "of `image label` pairs"
             )
     return tuple(FilePair(image_of[stem].name, image_of[stem], label_of[stem]) for stem in image_of)
 

@@ -12,12 +12,11 @@ from rtpsp.planes import decode
 from rtpsp.spec import Planes
 
 _ORIENTATION = 0x0112  # EXIF
-_SIDEWAYS = 5  # from this orientation on rows and columns are swapped
 _FOUR = "RGBA"  # Pillow's mode of a file with a fourth plane
 
 
 def read_image(path: Path, planes: Planes = 3) -> Image:
-    """An image file as uint8 [H, W, planes]: grey, BGR or BGRX, turned as its EXIF orientation says (but not BGRX).
+    """An image file as uint8 [H, W, planes]: grey, BGR or BGRX, turned as `rtpsp.planes.decode` says.
 
     Args:
         path: The file.
@@ -61,7 +60,7 @@ def decode_image(data: bytes, path: Path, planes: Planes = 3) -> Image:
 
 
 def read_size(path: Path, planes: Planes = 3) -> tuple[int, int]:
-    """Rows and columns of the picture that `read_image` gives, from the file's head alone where that says it.
+    """Rows and columns of the picture that `read_image` gives, from the file's head unless it may be turned.
 
     Raises:
         DataError: As `read_image`, but for damage that only decoding all of the file shows.
@@ -71,10 +70,12 @@ def read_size(path: Path, planes: Planes = 3) -> tuple[int, int]:
     try:
         with Pillow.open(path) as file:
             width, height, mode = file.width, file.height, file.mode
-            sideways = planes != 4 and file.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS
+            # Of a PNG without EXIF before its pixels Pillow would decode all of them to look behind.
+            png = file.format == "PNG" and "exif" not in file.info
+            turned = b"eXIf" in path.read_bytes() if png else file.getexif().get(_ORIENTATION, 1) != 1
     except (OSError, ValueError, SyntaxError, TypeError, Pillow.DecompressionBombError):
-        mode = ""
-    if not mode or (planes == 4 and mode != _FOUR):
+        mode, turned = "", False
+    if not mode or turned or (planes == 4 and mode != _FOUR):
         shape = read_image(path, planes).shape  # it has the words for what is wrong, if anything is
         return shape[0], shape[1]
-    return (width, height) if sideways else (height, width)
+    return height, width

@@ -105,8 +105,8 @@ def _parse_ignore(value: str, names: list[str], file: str) -> int | None:
         return 255 if len(names) <= 255 else None  # beyond that, 255 is a class
     if value == "none":
         return None
-    if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise InputError(f"{file}: ignore is {shown(value)}, expected the id of void, or none")
+    if not (value.isascii() and value.isdecimal() and len(value) < 6 and int(value) <= MAX_FILE_ID):
+        raise InputError(f"{file}: ignore is {shown(value)}, expected the id of void, 0 to {MAX_FILE_ID}, or none")
     if int(value) < len(names):
         raise InputError(f"{file}: ignore is {value}, the id of {names[int(value)]!r}: give the id of void, or none")
     return int(value)

@@ -36,12 +36,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pspnet_model: Path) ->
 
 
 SIZE = ("--size", f"{COLOUR_HEIGHT}x{COLOUR_WIDTH}")
-BUILD = ("build-engine", "x.onnx", "-o", "x.engine", "--threads", "1", "--head", "plain")
+OPTIONS = ("--threads", "1", "--head", "plain", "--tail", "graph")
+BUILD = ("build-engine", "x.onnx", "-o", "x.engine", *OPTIONS)
 
 
 def test_an_engine_of_a_foreign_model(rtpsp: Call, here: Path, pspnet_model: Path) -> None:
     """It answers as that of the model which it was, by another way."""
-    save_frames(here / "data", 20)
     values = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
     words = ("--labels", "camvid", *SIZE, "--bgr", *values, "--name", "mine", "--save-model", "kept.onnx")
     done = rtpsp(*BUILD, *words, "--fp32")
@@ -52,7 +52,7 @@ def test_an_engine_of_a_foreign_model(rtpsp: Call, here: Path, pspnet_model: Pat
     assert kept == "kept.onnx: the model with what was said of it"
     header = read_engine_file(Path("x.engine")).header
     assert header.options["model"] == "kept.onnx" and header.spec.channels == "bgr"
-    rtpsp("build-engine", pspnet_model, "-o", "own.engine", "--fp32", "--head", "plain", "--threads", "1")
+    rtpsp("build-engine", pspnet_model, "-o", "own.engine", "--fp32", *OPTIONS)
     frames = np.random.default_rng(0).integers(0, 256, (1, COLOUR_HEIGHT, COLOUR_WIDTH, 3), np.uint8)
     with load_engine("x.engine") as foreign, load_engine("own.engine") as own:
         swapped = np.ascontiguousarray(frames[..., ::-1])
@@ -60,13 +60,12 @@ def test_an_engine_of_a_foreign_model(rtpsp: Call, here: Path, pspnet_model: Pat
         assert np.mean(answer == own.infer(frames).class_map) > 0.999
     kept_model, spec = load_model("kept.onnx")
     assert spec == header.spec and [one.name for one in kept_model.graph.outputs] == ["logits"]
-    loose = ("--calib", "data", "--min-agreement", "50", "--max-miou-drop", "50")
-    done = rtpsp("build-engine", "kept.onnx", *BUILD[2:], *loose)
-    assert done.code == 0 and "openvino, int8" in done.out, done.err
+    done = rtpsp("build-engine", "kept.onnx", *BUILD[2:], "--fp32", "--backend", "onnxruntime")
+    assert done.code == 0 and "onnxruntime, fp32" in done.out, done.err
 
 
 def test_int8_at_once(rtpsp: Call, here: Path) -> None:
-    save_frames(here / "data", 20)
+    save_frames(here / "data", 10)
     loose = ("--calib", "data", "--min-agreement", "50", "--max-miou-drop", "50")
     done = rtpsp(*BUILD, "--labels", "camvid", *SIZE, *loose, "--backend", "onnxruntime")
     assert done.code == 0 and "onnxruntime, int8" in done.out, done.err

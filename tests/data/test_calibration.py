@@ -19,6 +19,7 @@ from rtpsp.data.calibration import (
 from rtpsp.data.simulated import find_frames
 from rtpsp.errors import DataError
 from rtpsp.labels import CAMVID
+from tests.data.test_simulated import FakeStreet
 
 STREET = "sim://street?frames=3&w=160&h=120&step=40"
 
@@ -139,6 +140,13 @@ def test_a_changed_label_is_refused_where_labels_are_read(pairs: CalibrationSet,
 # --- the simulator ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streets of one colour a frame: the real one takes its time, and is a data set in `test_dataset`."""
+    monkeypatch.setattr("rtpsp.data.simulated._make_street", FakeStreet)
+
+
+@pytest.mark.usefixtures("drawn")
 def test_the_simulators_frames_come_again_with_their_truth() -> None:
     frames = [frame.load() for frame in find_frames(STREET)]
     entries = tuple(CalibrationEntry(f.name, sha256_of_pixels(f.image), n) for n, f in enumerate(frames))
@@ -148,6 +156,7 @@ def test_the_simulators_frames_come_again_with_their_truth() -> None:
         assert np.array_equal(sample.truth, frame.truth) and sample.labels == CAMVID
 
 
+@pytest.mark.usefixtures("drawn")
 def test_another_street_is_refused() -> None:
     frame = find_frames(STREET)[1].load()
     entry = CalibrationEntry(frame.name, sha256_of_pixels(frame.image), 1)

@@ -147,3 +147,5 @@ def test_more_ids_of_void_beside_the_one_that_is() -> None:
     assert from_ids(np.array([[0, 1, 2, 9, 255]], np.uint8), labels, PATH).tolist() == [[0, 1, 255, 255, 255]]
     with pytest.raises(DataError, match=r"ids 3 \(1 pixels\)"):
         from_ids(np.array([[3]], np.uint8), labels, PATH)
+    beyond = LabelSet("two", ("a", "b"), (ROAD, CAR), 1_000_000, "", (), (), (2,))  # no file holds this one
+    assert from_ids(np.array([[0, 1, 2]], np.uint8), beyond, PATH).tolist() == [[0, 1, 1_000_000]]

@@ -53,12 +53,27 @@ def test_sizes_are_those_of_the_pictures(tmp_path: Path, suffix: str, planes: Pl
     assert read_size(path, planes) == (5, 7) == read_image(path, planes).shape[:2]
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_sizes_are_turned_as_the_pictures_are(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(
+    ("suffix", "planes"), [("jpg", 3), ("webp", 3), ("png", 1), ("png", 4), ("tiff", 3), ("tiff", 4)]
+)
+def test_sizes_are_turned_as_the_pictures_are(tmp_path: Path, suffix: str, planes: Planes, orientation: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    Pillow.fromarray(PICTURE[..., :3]).save(tmp_path / "a.jpg", exif=exif)
-    assert read_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+    path = tmp_path / f"a.{suffix}"
+    Pillow.fromarray(PICTURE if planes == 4 else PICTURE[..., :3]).save(path, exif=exif)
+    found = read_size(path, planes)
+    assert found == read_image(path, planes).shape[:2]
+    assert found == ((7, 5) if orientation > 4 and (suffix, planes) != ("png", 4) else (5, 7))
+
+
+def test_a_size_needs_no_pixels(tmp_path: Path) -> None:
+    """Else a look at a data set would take as long as an epoch."""
+    whole = write(tmp_path / "a.png", PICTURE).read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: whole.index(b"IDAT") + 20])
+    assert read_size(tmp_path / "a.png") == (5, 7)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\0\0"])
