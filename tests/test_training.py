@@ -38,10 +38,10 @@ SHORT = TrainOptions(epochs=2, batch=2, lr=0.02, warmup=0.2, ema=0.9, validate_e
 
 @pytest.fixture(autouse=True, scope="module")
 def narrow() -> Iterator[None]:
-    """One thread, and networks of a 64th of the work."""
+    """One thread, and networks of a 64th of the width's work, one block a layer."""
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHS, "pspnet18", narrowed())
+        patch.setitem(ARCHS, "pspnet18", replace(narrowed(), blocks=(1, 1, 1, 1)))
         yield
     torch.set_num_threads(before)
 
@@ -233,9 +233,15 @@ def missing_labels(data: Path) -> None:
     (data / "trainannot" / "01.png").unlink()
 
 
+def nothing_but_void(data: Path) -> None:
+    for path in (data / "trainannot").iterdir():
+        cv2.imwrite(str(path), np.full(SIZE, 255, np.uint8))
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
+        (nothing_but_void, r"all 2 labels of .* are void \(id 255\) throughout"),
         (ids_out_of_range, r"class ids 3 in 00\.png"),
         (sizes_that_differ, r"02\.png \(label 9x9, image 64x96\)"),
         (missing_labels, r"no label.*01\.png"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from rtpsp.errors import ModelError, UsageError
 from rtpsp.model.hints import Hints, read_hints
 from rtpsp.model.layouts import Found, Layout, Network, find_layout, read_network, without_unused
-from rtpsp.model.loading import AUXILIARY, COUNTER, LISTED, unknown
+from rtpsp.model.loading import AUXILIARY, COUNTER, LISTED, check_fit, unknown
 from rtpsp.model.loading import load_state as load_state
 from rtpsp.model.pspnet import PSPNet, build
 from rtpsp.model.state_dict import State, find_state, some
@@ -121,7 +121,10 @@ def open_checkpoint(
     if arch is not None and arch != network.arch.name:
         build(arch, 1)  # an unknown name is the user's mistake, not the file's
         raise ModelError(f"{path}: not a {arch}: it is a {network.arch.name} with {network.classes} classes")
-    hints = read_hints(state.beside, network.classes)
+    try:
+        hints = read_hints(state.beside, network.classes)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     notes: list[str] = []
     network = _adapted(found, network, hints, output_stride, align_corners, notes)
     tensors = without_unused(network, found.tensors)
@@ -129,7 +132,10 @@ def open_checkpoint(
         tensors, threshold = _with_two_classes(tensors, found, hints)
         network = replace(network, classes=2)
         notes.append(f"its one logit is taken for two classes, the second one from a probability of {threshold:g} on")
-    model = build(network.arch, network.classes, network.output_stride, network.inputs)
+    shape = (network.arch, network.classes, network.output_stride, network.inputs)
+    with torch.device("meta"):  # first: widths that single entries claim may make a network larger than the memory
+        check_fit(build(*shape), tensors, str(path))
+    model = build(*shape)
     load_state(model, tensors, str(path))
     return _checkpoint(path, model, state, found, hints, tensors, notes)
 

@@ -31,14 +31,14 @@ def pick_device(name: str | None) -> torch.device:
         raise UsageError(f"device is {name!r}, expected cpu or cuda")
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= found:
+        if not 0 <= (device.index or 0) < found:  # torch keeps an index in eight bits: of 999 it makes -25
             build = "" if torch.version.cuda else "; this PyTorch is built for CPUs alone"
             raise MissingError(f"no device {name}: PyTorch sees {found} CUDA devices{build}: rtpsp doctor")
     return device
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """What products are computed in: bfloat16 by autocast, or float32 throughout.
+    """What products are computed in: bfloat16 by autocast, or float32; convolutions on CUDA are PyTorch's TF32 then.
 
     Raises:
         UsageError: bf16 was asked for of a GPU without it.
@@ -46,7 +46,8 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "fp32":
         return torch.float32
     if device.type == "cuda":
-        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it asks of the current one
+            has = torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "bf16" and not has:
             raise UsageError(f"{torch.cuda.get_device_name(device)} has no bf16: train with --precision fp32")
     else:

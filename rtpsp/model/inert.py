@@ -15,7 +15,8 @@ import pickle
 import pickletools
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import IO, Any
 
 import torch
@@ -88,25 +89,41 @@ class Placeholder:
         self.append(value)
 
 
+class _Maker:
+    """A function that a pickle may call, and not change: its own attributes would be set by the operation BUILD."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a function with a state")
+
+
 def _parameter(data: Any, *rest: Any) -> Any:
     return data
 
 
 def _known() -> dict[str, Any]:
-    """What tensors are made of; everything else is a placeholder."""
+    """What tensors are made of; everything else is a placeholder.
+
+    None of it can be changed by a pickle: a class or a function of Python would stay changed for this whole process.
+    Storages are not here: `torch.load` has names of its own for them.
+    """
     names: dict[str, Any] = {
         "collections.OrderedDict": OrderedDict,
-        "collections.Counter": Counter,
-        "_codecs.encode": _encode,
+        "_codecs.encode": _Maker(_encode),
         "torch.Size": torch.Size,
         "torch.device": torch.device,
-        "torch._utils._rebuild_parameter": _parameter,
-        "torch._utils._rebuild_parameter_with_state": _parameter,
+        "torch._utils._rebuild_parameter": _Maker(_parameter),
+        "torch._utils._rebuild_parameter_with_state": _Maker(_parameter),
     }
     for name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-        names[f"torch._utils.{name}"] = getattr(torch._utils, name)
-    for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"):
-        names[f"torch.{kind}Storage"] = getattr(torch, f"{kind}Storage")
+        names[f"torch._utils.{name}"] = _Maker(getattr(torch._utils, name))
     for name in vars(torch):
         if isinstance(getattr(torch, name), torch.dtype):
             names[f"torch.{name}"] = getattr(torch, name)
@@ -132,6 +149,14 @@ class Unpickler(pickle.Unpickler):
 
     foreign: dict[str, type[Placeholder]]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Leaves out one thing that `torch.load` does for files of before 1.6.
+
+        Beside the class of a module these hold its source, and torch compares it with the source of today, which it
+        looks for on this machine; where the class asks for it, it writes the difference to a file of the class's name.
+        """
+        super().__setattr__(name, _without_sources(value) if name == "persistent_load" else value)
+
     def find_class(self, module: str, name: str) -> Any:
         """What a name stands for.
 
@@ -145,6 +170,15 @@ class Unpickler(pickle.Unpickler):
         if qualified not in self.foreign:
             self.foreign[qualified] = type("Placeholder", (Placeholder,), {"qualified": qualified})
         return self.foreign[qualified]
+
+
+def _without_sources(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def persistent_load(saved: Any) -> Any:
+        if isinstance(saved, tuple) and len(saved) > 1 and saved[0] in ("module", b"module"):
+            return saved[1]
+        return load(saved)
+
+    return persistent_load
 
 
 class Reader:

@@ -190,7 +190,10 @@ def read_network(found: Found) -> Network | str:
         "backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "head.conv.weight", "head.classifier.weight",
         *(f"pyramid.{level}.conv.weight" for level in range(len(BINS))),
     )  # fmt: skip
-    lacking = [name for name in names if name not in tensors or tensors[name].ndim != 4]
+    deep = "backbone.conv2.weight" in tensors
+    if deep:
+        names = (*names, "backbone.conv2.weight", "backbone.conv3.weight")
+    lacking = [name for name in names if name not in tensors or tensors[name].ndim != 4 or not tensors[name].numel()]
     if lacking or f"pyramid.{len(BINS)}.conv.weight" in tensors:
         levels = len({name.split(".")[1] for name in tensors if name.startswith("pyramid.")})
         return f"{lacking[0]} is missing" if lacking else f"its pyramid has {levels} levels, expected {len(BINS)}"
@@ -210,8 +213,7 @@ def read_network(found: Found) -> Network | str:
     if (fusion, classifier) != (found.layout.form.fusion, found.layout.form.classifier):
         return f"its head has kernels of {fusion} and {classifier} pixels a side"
     branch = shapes["pyramid.0.conv.weight"][0]
-    deep = "backbone.conv2.weight" in tensors
-    stem = tuple(len(tensors[f"backbone.conv{place}.weight"]) for place in (1, 2, 3)) if deep else None
+    stem = tuple(shapes[f"backbone.conv{place}.weight"][0] for place in (1, 2, 3)) if deep else None
     form = replace(
         found.layout.form,
         stages=stages,

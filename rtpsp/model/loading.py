@@ -29,16 +29,30 @@ def load_state(model: PSPNet, state: Mapping[str, Tensor], source: str = "checkp
         ModelError: What is missing, unexpected or of another shape, and which architecture it would fit; or what is no
             finite number.
     """
+    check_fit(model, state, source)
+    aux = all(key in state for key in model.state_dict() if key.startswith(AUXILIARY) and not key.endswith(COUNTER))
+    chosen = {key: value for key, value in state.items() if aux or not key.startswith(AUXILIARY)}
+    check_finite(chosen, source)
+    model.load_state_dict(chosen, strict=False)  # what it could complain of is told above
+
+
+def check_fit(model: PSPNet, state: Mapping[str, Tensor], source: str) -> None:
+    """Make sure that a state dict of our names is one of this network.
+
+    Args:
+        model: May lie on the meta device: what a file claims of itself costs no memory then.
+        state: As in `load_state`.
+        source: As there.
+
+    Raises:
+        ModelError: As there, but for values.
+    """
     problems = _problems(model, state)
     if problems:
         arch, classes = model.arch.name, model.classes
         raise ModelError(
             f"{source}: not a {arch} with {classes} classes: {'; '.join(problems)}: {_advice(arch, classes, state)}"
         )
-    aux = all(key in state for key in model.state_dict() if key.startswith(AUXILIARY) and not key.endswith(COUNTER))
-    chosen = {key: value for key, value in state.items() if aux or not key.startswith(AUXILIARY)}
-    check_finite(chosen, source)
-    model.load_state_dict(chosen, strict=False)  # what it could complain of is told above
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
@@ -89,8 +103,9 @@ def _advice(arch: str, classes: int, state: Mapping[str, Tensor]) -> str:
     found = classes if classifier is None else len(classifier)
     with torch.device("meta"):
         fitting = [name for name in ARCHS if not _problems(build(name, max(found, 1)), state)]
+        own = set(build(arch, classes).state_dict())
     if not fitting:
-        if not set(state) & set(build(arch, classes).state_dict()):  # not one name in common
+        if not set(state) & own:  # not one name in common
             return unknown(state)
         return "give the architecture that it was trained as"
     if fitting == [arch]:

@@ -166,7 +166,8 @@ def multiply_adds(model: PSPNet, size: tuple[int, int]) -> int:
         conv = cast(nn.Conv2d, module)
         total += output.numel() * conv.weight[0].numel()
 
-    twin = build(model.arch, model.classes, model.output_stride, model.inputs).to("meta").eval()
+    with torch.device("meta"):
+        twin = build(model.arch, model.classes, model.output_stride, model.inputs).eval()
     for module in twin.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)

@@ -160,20 +160,19 @@ def _read_safetensors(path: Path) -> StateFile:
 
 def as_mapping(value: Any) -> Mapping[Any, Any] | None:
     """A mapping's content, also of one whose class is foreign, and a pickled module's tensors by name; else None."""
-    if isinstance(value, Mapping):
-        return value
+    if isinstance(value, dict):  # of an OrderedDict a file may hide methods behind attributes
+        return dict(dict.items(value))
     if not isinstance(value, Placeholder):
         return None
-    if isinstance(value.state, Mapping) and "_modules" in value.state and "_parameters" in value.state:
+    state = as_mapping(value.state) if isinstance(value.state, dict) else None
+    if state and "_modules" in state and "_parameters" in state:
         return dict(_tensors_of(value, "", 0))
-    if value.items:
-        return value.items
-    return value.state if isinstance(value.state, Mapping) and value.state else None
+    return value.items or state or None
 
 
 def _tensors_of(module: Placeholder, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     """Parameters and buffers of a pickled ``torch.nn.Module``, as its ``state_dict`` names them."""
-    state = module.state if isinstance(module.state, Mapping) else {}
+    state = (as_mapping(module.state) if isinstance(module.state, dict) else None) or {}
     for kind in ("_parameters", "_buffers"):
         for name, value in (as_mapping(state.get(kind)) or {}).items():
             if isinstance(value, torch.Tensor):

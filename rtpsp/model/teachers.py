@@ -85,7 +85,7 @@ def check_teacher(name: str, teacher: ModelSpec, student: ModelSpec) -> None:
     """
     if len(teacher.labels) != len(student.labels):
         raise ModelError(
-            f"teacher {name} has {len(teacher.labels)} classes, the student {len(student.labels)}: "
+            f"teacher {name} names {len(teacher.labels)} classes, the student {len(student.labels)}: "
             f"give one that was trained on the same label set"
         )
     folded = [[label.casefold() for label in spec.labels.names] for spec in (teacher, student)]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rtpsp.arrays import ClassMap, Image
 from rtpsp.errors import InputError
+from rtpsp.machine import usable_threads
 from rtpsp.model.augment import Augmentation
 from rtpsp.model.average import averaged
 from rtpsp.model.batches import Batch, TrainingSet, batches, step_count
@@ -32,7 +33,7 @@ from rtpsp.model.train_options import TrainOptions
 from rtpsp.model.train_records import EpochRecord, Moment, SetScore, Stopped, Validate
 from rtpsp.spec import ModelSpec
 
-LOADERS = 2  # threads that make batches
+LOADERS = max(2, min(8, usable_threads()))  # threads that make batches: a GPU learns faster than two of them cut
 SAVE_EVERY_S = 600.0  # of an epoch that takes long: what a kill costs at most
 
 Save = Callable[[], None]
@@ -222,13 +223,19 @@ class Trainer:
         """Go on from what `state` gave, and from the epochs that were logged.
 
         Raises:
-            InputError: The training set has more or fewer images than it had.
+            InputError: An epoch has more or fewer steps than it had: the training set is another one.
         """
         if history and history[-1].step != history[-1].epoch * self.steps_per_epoch:
             had = history[-1].step // history[-1].epoch
             raise InputError(
                 f"an epoch had {had} steps and has {self.steps_per_epoch} now, so the training set is another one: "
                 f"bring its images back, or train again into another folder"
+            )
+        under_way = int(state["step"]) - len(history) * self.steps_per_epoch
+        if not 0 <= under_way <= self.steps_per_epoch:
+            raise InputError(
+                f"{under_way} steps of an epoch were done and it has {self.steps_per_epoch} now, so the training set "
+                f"is another one: bring its images back, or train again into another folder"
             )
         self.model.load_state_dict(state["model"])
         self.average.module.load_state_dict(state["average"])

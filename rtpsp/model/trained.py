@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from rtpsp.errors import UsageError
+from rtpsp.errors import ModelError, UsageError
 from rtpsp.foreign_values import said
 from rtpsp.labels import LABEL_SETS, LabelSet, check_count
 from rtpsp.model.checkpoint import Checkpoint
@@ -70,16 +70,54 @@ def spec_of(
             not three planes; or the size does not suit the layout.
         ModelError: The label set has another number of classes than the network.
     """
-    model, hints, own = checkpoint.model, checkpoint.hints, checkpoint.hints.spec
+    hints, own = checkpoint.hints, checkpoint.hints.spec
     size = size or (own.size if own else hints.size)
     if size is None:
         raise UsageError(f"{checkpoint.path} does not say which size of images it is for: give --size HEIGHTxWIDTH")
     checkpoint.check_size(size)
-    mean, std = _normalisation(checkpoint, mean, std)
     given: dict[str, Any] = {"fit": fit, "resize": resize, "licence": licence, "channels": channels, "name": name}
     given = {field: value for field, value in given.items() if value is not None}
+    return _spec(checkpoint, size, _labels(checkpoint, labels), mean, std, given)
+
+
+def spec_of_teacher(checkpoint: Checkpoint, student: ModelSpec) -> ModelSpec:
+    """How a teacher sees frames: as its file says, else as its code base does, at any size.
+
+    A network of ours whose file says nothing, and one of planes that no code base has a usual normalisation for, sees
+    what the student sees; and it has the student's classes unless it names its own.
+
+    Raises:
+        ModelError: It has other planes than the student, or more or fewer classes.
+    """
+    model, hints = checkpoint.model, checkpoint.hints
+    labels = hints.spec.labels if hints.spec is not None else hints.labels or student.labels
+    counts = (("planes", model.inputs, student.planes), ("classes", model.classes, len(student.labels)))
+    for what, its, wanted in counts:
+        if its != wanted:
+            raise ModelError(
+                f"teacher {checkpoint.path} has {its} {what}, the student {wanted}: give one that was trained on the "
+                f"same label set and on images of the same planes"
+            )
+    if hints.spec is not None:
+        return _spec(checkpoint, hints.spec.size, labels, None, None, {})
+    if checkpoint.layout.name == "rtpsp" or (model.inputs != 3 and hints.mean is None):
+        return _spec(checkpoint, student.size, labels, student.mean, student.std, {"channels": student.channels})
+    return _spec(checkpoint, student.size, labels, None, None, {})
+
+
+def _spec(
+    checkpoint: Checkpoint,
+    size: tuple[int, int],
+    labels: LabelSet,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    given: dict[str, Any],
+) -> ModelSpec:
+    """With further fields as given, else as the file says, else as its layout is known for."""
+    model, hints, own = checkpoint.model, checkpoint.hints, checkpoint.hints.spec
+    mean, std = _normalisation(checkpoint, mean, std)
     whole: dict[str, Any] = {
-        "height": size[0], "width": size[1], "labels": _labels(checkpoint, labels), "mean": mean, "std": std,
+        "height": size[0], "width": size[1], "labels": labels, "mean": mean, "std": std,
         "arch": model.arch.name, "output_stride": model.output_stride,
     }  # fmt: skip
     if own is not None:

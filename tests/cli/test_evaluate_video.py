@@ -70,24 +70,13 @@ def test_smoothing_steadies_what_noise_shakes(mask_size: str, rtpsp: Call, pspne
     engine = build_engine(pspnet_model, tmp_path / "e.engine", BuildOptions("fp32", head="plain", tail="host")).path
     flicker = []
     for words in ((), ("--smooth",)):
-        done = rtpsp(
-            "eval",
-            engine,
-            "--data",
-            tmp_path,
-            "--video",
-            "--mask-size",
-            mask_size,
-            "--json",
-            tmp_path / "f.json",
-            *words,
-        )
+        what = ("--data", tmp_path, "--video", "--mask-size", mask_size, "--json", tmp_path / "f.json")
+        done = rtpsp("eval", engine, *what, *words)
         assert done.code == 0 and not done.err, done.err
         told = json.loads((tmp_path / "f.json").read_text())
         assert told["smooth"] == bool(words) and told["mask_size"] == mask_size
         flicker.append(told["video"]["flicker"])
-    assert 0 < flicker[1] < flicker[0] if flicker[0] > 1 else flicker[1] <= flicker[0]
-    assert flicker[0] > 0, "else nothing is shown"
+    assert 0 < flicker[1] < flicker[0], flicker
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_after_ctrl_c_and_a_kill_the_weights_are_those_of_an_undisturbed_run(
         (("--mix", "sim://street", "0.7"), 2, "share of sim://street is 0.7, expected 0 to 0.5"),
         (("--distil", "0.7"), 2, "--distil has no meaning without --teacher"),
         (("--teacher", "t.pth", "--distil", "0"), 2, "its share of the loss is 0"),
-        (("--mean", "1,x,2"), 2, "'1,x,2' is not a list of numbers"),
+        (("--mean", "1,x,2"), 2, "'1,x,2' is no list of numbers"),
         (("--channels", "rgbx"), 2, "--channels rgbx without --mean: give four numbers"),
         (("--mean", "0.5,0.5"), 3, "must hold three values"),
         (("--device", "gpu"), 2, "no device 'gpu': use cpu, cuda or cuda:1"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,13 @@ from rtpsp.graph.quantize import IntegerFormat, quantise
 from rtpsp.graph.ranges import canonical, collect, to_ranges
 from rtpsp.graph.verify import run, sample_frames, to_image
 from rtpsp.labels import LabelSet, distinct_palette
+from rtpsp.model import checkpoint, pspnet
+from rtpsp.model.arch import ARCHS
 from rtpsp.model.checkpoint import Checkpoint, load_checkpoint, open_checkpoint
 from rtpsp.model.export import to_onnx
 from rtpsp.model.trained import spec_of
 from rtpsp.spec import IMAGENET_MEAN
-from tests.model.published import Mmsegmentation, Semseg, Smp, settled, state_of
+from tests.model.published import BLOCKS, Mmsegmentation, Semseg, Smp, settled, state_of
 
 CLASSES = 5
 LABELS = LabelSet("five", tuple("abcde"), distinct_palette(CLASSES))
@@ -44,7 +49,9 @@ NETWORKS: dict[str, tuple[Any, dict[str, Any]]] = {
 SIZES = {"semseg": (113, 145), "mmseg": (100, 130), "smp": (96, 128)}
 
 
+@cache
 def network(name: str, **changed: Any) -> nn.Module:
+    """Shared by all tests: none changes it."""
     torch.manual_seed(0)
     kind, options = NETWORKS[name]
     return settled(kind(**{"classes": CLASSES, **options, **changed}), changed.get("inputs", 3))
@@ -78,14 +85,18 @@ def test_what_tells_one_form_from_another_shows() -> None:
     for name, changed in (
         ("mmseg-18", {"align_corners": True}), ("mmseg-18", {"strides": D32}),
     ):  # fmt: skip
-        first, second = network(name), network(name, **changed)
+        first, second = network(name), copy.deepcopy(network(name, **changed))
         second.load_state_dict(first.state_dict())
         assert relative_error(first, second, SIZES["mmseg"]) > 0.01
 
 
 @pytest.mark.parametrize(("name", "size"), [("semseg-50", (65, 97)), ("mmseg-18", (64, 96)), ("smp-18", (64, 96))])
-def test_export_passes_every_pass(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
-    opened = open_checkpoint(saved(tmp_path / "net.pth", state_of(network(name))))
+def test_export_passes_every_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int]
+) -> None:
+    monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))  # its second block of a layer passes as the first does
+    monkeypatch.setitem(ARCHS, "pspnet50", dataclasses.replace(ARCHS["pspnet50"], blocks=BLOCKS[50]))
+    opened = open_checkpoint(saved(tmp_path / "net.pth", state_of(network.__wrapped__(name))))
     spec = spec_of(opened, size=size, labels=LABELS)
     graph = to_onnx(opened.model, spec)
     frames = sample_frames(spec, 1)
@@ -168,8 +179,7 @@ def test_images_of_four_planes_need_their_normalisation(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"4 planes.*--mean and --std"):
         spec_of(opened, size=(64, 64), labels=LABELS)
     spec = spec_of(opened, size=(64, 64), labels=LABELS, mean=(100.0,) * 4, std=(50.0,) * 4)
-    assert (spec.channels, spec.planes) == ("rgbx", 4)
-    assert to_onnx(opened.model, spec).graph.inputs[0].shape == (1, 4, 64, 64)
+    assert (spec.channels, spec.planes, opened.model.inputs) == ("rgbx", 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +233,13 @@ def test_a_layout_that_is_not_known_says_what_it_saw(tmp_path: Path) -> None:
     ("change", "says"),
     [
         (lambda state: state.pop("ppm.features.2.1.weight"), r"pyramid\.2\.conv\.weight is missing"),
+        (lambda state: state.pop("layer0.6.weight"), r"backbone\.conv3\.weight is missing"),
+        (lambda state: state.update({"layer0.3.weight": torch.ones(())}), r"backbone\.conv2\.weight is missing"),
+        (lambda state: state.update({"cls.4.weight": torch.ones(1 << 40, 0, 1, 1)}), r"head\.classifier\.weight is"),
+        (
+            lambda state: state.update({"cls.0.weight": torch.ones(64, 9, 3, 3)}),
+            r"of another shape \(head\.conv\.weight",
+        ),
         (lambda state: state.pop("layer4.0.bn1.weight"), r"backbone\.layer4\.0\.bn1\.weight missing"),
         (lambda state: state.update({"layer3.0.se.fc1.weight": torch.ones(1)}), "unexpected"),
         (lambda state: state.update({"cls.0.weight": state["cls.0.weight"][:, :, :1, :1]}), "kernels of 1 and 1"),
@@ -231,10 +248,31 @@ def test_a_layout_that_is_not_known_says_what_it_saw(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_one_says_what_it_lacks(tmp_path: Path, change: Any, says: str) -> None:
-    state = state_of(network("semseg-50"))
+    state = {name: value.clone() for name, value in state_of(network("semseg-50")).items()}
     change(state)
     with pytest.raises(ModelError, match=says):
         open_checkpoint(saved(tmp_path / "net.pth", state))
+
+
+def test_a_damaged_spec_says_which_file_it_is_of(tmp_path: Path) -> None:
+    path = saved(tmp_path / "net.pth", {"model": state_of(network("smp-18")), "rtpsp": {"spec": "{"}})
+    with pytest.raises(ModelError, match=r"net\.pth: spec is not JSON"):
+        open_checkpoint(path)
+
+
+def test_what_a_file_claims_of_itself_costs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of(network("semseg-50"))
+    state["cls.0.weight"] = torch.ones(1 << 15, 1, 3, 3)  # that many of 512 planes would be 600 MB
+    made: list[nn.Module] = []
+
+    def build(*shape: Any) -> Any:
+        made.append(pspnet.build(*shape))
+        return made[-1]
+
+    monkeypatch.setattr(checkpoint, "build", build)
+    with pytest.raises(ModelError, match="of another shape"):
+        open_checkpoint(saved(tmp_path / "net.pth", state))
+    assert made and all(value.is_meta for model in made for value in model.parameters())
 
 
 def test_a_backbone_is_no_segmenter(tmp_path: Path) -> None:

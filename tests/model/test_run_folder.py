@@ -152,6 +152,8 @@ def test_another_training_set_is_noticed(trainer: Trainer, tmp_path: Path) -> No
     trainer.history[0] = replace(trainer.history[0], epoch=1, step=3)
     with pytest.raises(InputError, match="had 3 steps and has 1 now"):
         trainer.restore(trainer.state(), trainer.history)
+    with pytest.raises(InputError, match="2 steps of an epoch were done and it has 1 now"):
+        trainer.restore({**trainer.state(), "step": 2}, [])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])

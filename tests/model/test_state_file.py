@@ -23,7 +23,7 @@ from torch import nn
 from rtpsp.errors import ModelError
 from rtpsp.model.inert import MAX_DEPTH, Placeholder, survey
 from rtpsp.model.state_dict import find_state
-from rtpsp.model.state_file import read_file
+from rtpsp.model.state_file import as_mapping, read_file
 
 
 def save(content: Any, path: Path, legacy: bool = False) -> Path:
@@ -91,9 +91,10 @@ def test_tensors_load_beside_foreign_classes(
     assert "framework" not in sys.modules
 
 
-def test_a_whole_pickled_module_gives_its_tensors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_whole_pickled_module_gives_its_tensors(tmp_path: Path, legacy: bool) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
-    state = find_state(read_file(save({"model": model, "epoch": 3}, tmp_path / "net.pt")))
+    state = find_state(read_file(save({"model": model, "epoch": 3}, tmp_path / "net.pt", legacy)))
     assert set(state.tensors) == set(model.state_dict())
     assert all(torch.equal(state.tensors[name], value) for name, value in model.state_dict().items())
 
@@ -137,6 +138,26 @@ def test_names_hidden_from_the_survey_are_refused_too(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_no_pickle_changes_a_class_or_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 1.6 torch kept the source of modules, and writes how it differs to a file of the class's name if asked."""
+    monkeypatch.chdir(tmp_path)
+    counter, rebuild = b"ccollections\nCounter\n", b"ctorch._utils\n_rebuild_tensor_v2\n"
+    asks = b"N}X\x0c\x00\x00\x00dump_patches\x88s\x86b0"  # BUILD with a state of slots: any attribute of any object
+    for change, name in ((counter + asks, counter), (rebuild + asks, rebuild), (b"", counter)):
+        saved = b"(X\x06\x00\x00\x00module" + name + b"X\x01\x00\x00\x00fX\x01\x00\x00\x00xtQ"
+        parts = [torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {"little_endian": True}]
+        content = b"".join(pickle.dumps(part, 2) for part in parts) + b"\x80\x02" + change + saved + b"."
+        (tmp_path / "net.pth").write_bytes(content + pickle.dumps([], 2))
+        if change:
+            with pytest.raises(ModelError, match=r"net\.pth: damaged"):
+                read_file("net.pth")
+        else:
+            assert read_file("net.pth").foreign == ("collections.Counter",)
+        assert not hasattr(collections.Counter, "dump_patches")
+        assert not hasattr(torch._utils._rebuild_tensor_v2, "dump_patches")
+        assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
 @pytest.mark.parametrize("nest", [b"\x85", b"N\x86", b"0N\x85N\x87"[1:]])
 def test_nesting_that_would_exhaust_the_stack(tmp_path: Path, nest: bytes) -> None:
     data = b"\x80\x02}N" + nest * 300_000 + b"N" + b"s."  # the tuple is a key: it would be hashed
@@ -162,6 +183,15 @@ def test_an_archive_that_unpacks_to_much_more_than_it_is(tmp_path: Path) -> None
         bomb.writestr("net/data/0", bytes(10_000_000))
     with pytest.raises(ModelError, match="unpack to 100000"):
         read_file(path)
+
+
+def test_a_mapping_whose_methods_are_hidden_is_read_all_the_same(tmp_path: Path) -> None:
+    hidden = (
+        b"}(X\x05\x00\x00\x00itemsNX\x03\x00\x00\x00getNX\x04\x00\x00\x00keysNub."  # BUILD: attributes of these names
+    )
+    data = pickle.dumps(collections.OrderedDict(a=1), 2)[:-1] + hidden
+    content = read_file(archive(tmp_path / "net.pth", data)).content
+    assert content.items is None and as_mapping(content) == {"a": 1}
 
 
 def test_a_tensor_larger_than_what_is_stored_of_it(tmp_path: Path) -> None:

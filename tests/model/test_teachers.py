@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,23 +16,14 @@ from rtpsp.model.hints import Hints
 from rtpsp.model.layouts import LAYOUTS
 from rtpsp.model.normalise import Normaliser
 from rtpsp.model.pspnet import PSPNet, build
-from rtpsp.model.start import spec_of_teacher
 from rtpsp.model.synthetic import randomise_statistics
 from rtpsp.model.teachers import Teachers, check_teacher
+from rtpsp.model.trained import spec_of_teacher
 from rtpsp.spec import IMAGENET_MEAN, IMAGENET_STD
 from tests.shapes import SHAPES, draw, narrowed, spec
 
 CPU = torch.device("cpu")
 FRAMES = torch.stack([torch.from_numpy(draw(seed).image) for seed in (0, 1)])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small products are not worth more, least of all on a machine that is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network(seed: int) -> PSPNet:
@@ -76,7 +66,7 @@ def test_each_sees_frames_in_its_own_channels() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"labels": CAMVID}, r"t\.pth has 11 classes, the student 3"),
+        ({"labels": CAMVID}, r"t\.pth names 11 classes, the student 3"),
         ({"labels": LabelSet("x", ("red", "green", "grey"), SHAPES.palette)}, "class 1 'green', the student 'blue'"),
         ({"channels": "grey", "mean": (0.5,), "std": (0.5,)}, "sees 1 planes, the student 3"),
     ],
@@ -87,9 +77,10 @@ def test_refuses_one_of_something_else(changes: dict[str, Any], says: str) -> No
     check_teacher("t.pth", spec(labels=replace(SHAPES, names=("RED", "Blue", "grey"))), spec())
 
 
-def opened(layout: str, hints: Hints) -> Checkpoint:
+def opened(layout: str, hints: Hints, inputs: int = 3) -> Checkpoint:
     found = next(one for one in LAYOUTS if one.name == layout)
-    return Checkpoint("t.pth", network(1), found, hints, (), (), (), (), ())
+    model = build(narrowed(), len(SHAPES), inputs=inputs)
+    return Checkpoint("t.pth", model, found, hints, (), (), (), (), ())
 
 
 GREYISH = spec(mean=(0.4, 0.4, 0.4), std=(0.3, 0.3, 0.3), channels="bgr")
@@ -109,3 +100,13 @@ def test_a_teacher_of_others_sees_what_its_code_base_does() -> None:
     assert own.channels == "bgr" and own.mean == pytest.approx(IMAGENET_MEAN) and own.std == pytest.approx(IMAGENET_STD)
     with pytest.raises(ModelError, match=r"t\.pth has 3 classes, the student 11"):
         spec_of_teacher(opened("semseg", Hints()), spec(labels=CAMVID))
+
+
+def test_a_teacher_of_other_planes_is_refused_before_it_is_asked() -> None:
+    """Its file may say nothing of planes: the network does."""
+    for layout in ("rtpsp", "segmentation_models_pytorch"):
+        with pytest.raises(ModelError, match=r"t\.pth has 1 planes, the student 3"):
+            spec_of_teacher(opened(layout, Hints(), inputs=1), spec())
+    grey = spec(channels="grey", mean=(0.4,), std=(0.3,))
+    own = spec_of_teacher(opened("segmentation_models_pytorch", Hints(), inputs=1), grey)
+    assert (own.channels, own.mean, own.std) == ("grey", (0.4,), (0.3,))

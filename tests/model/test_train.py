@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,6 @@ from rtpsp.model.train_records import EpochRecord, Moment, SetScore, Stopped, is
 from tests.shapes import SHAPES, Drawn, draw, narrowed, spec
 
 FAST: dict[str, Any] = {"epochs": 2, "batch": 2, "precision": "fp32", "warmup": 0.0, "ema": 0.9}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer(images: int = 3, teachers: Teachers | None = None, pixels: Any = None, **options: Any) -> Trainer:
@@ -208,6 +200,7 @@ def test_the_best_epoch_is_the_first_sets() -> None:
         ("gpu0", UsageError, "no device 'gpu0': use cpu, cuda or cuda:1"),
         ("meta", UsageError, "device is 'meta', expected cpu or cuda"),
         ("cuda:77", MissingError, r"no device cuda:77: PyTorch sees \d+ CUDA devices"),
+        ("cuda:999", MissingError, r"no device cuda:999: PyTorch sees \d+ CUDA devices"),
     ],
 )
 def test_devices_that_are_none(name: str, error: type[Exception], says: str) -> None:
