@@ -58,6 +58,7 @@ TEST = [
     "hypothesis>=6.130",
     "mypy>=2.1",
     "pytest>=9.0",
+    "pytest-xdist>=3.6",  # a process a core: the pytest project's own, and half of the suite waits or starts processes
     "ruff>=0.15",
     "setuptools>=77",  # the wheel's test builds without isolation
 ]

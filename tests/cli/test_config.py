@@ -269,8 +269,9 @@ def command_lines(draw: st.DrawFn, verb: Verb) -> list[str]:
         if param.is_flag or param.count:
             options.append(draw(st.sampled_from([name, *param.secondary_opts])))
         elif param.nargs > 1:
+            kinds = param.type.types if isinstance(param.type, click.Tuple) else [param.type] * param.nargs
             for _ in range(draw(st.integers(1, 3)) if param.multiple else 1):
-                options += [name, *(draw(values_of(param.type)) for _ in range(param.nargs))]
+                options += [name, *(draw(values_of(kind)) for kind in kinds)]
         else:
             bare = isinstance(param.flag_value, str) and draw(st.booleans())
             options += [name if bare else f"{name}={draw(values_of(param.type))}"] * (1 + param.multiple)
