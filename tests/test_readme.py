@@ -20,9 +20,10 @@ import pytest
 import rtpsp
 from rtpsp.build import BuildOptions, build_engine
 from rtpsp.cli import main
-from rtpsp.labels import CAMVID
+from rtpsp.labels import CAMVID, to_label_list
 from rtpsp.sim import Street
 from rtpsp.stream.cameras import CameraInfo
+from tests import foreign_models
 from tests.stream.test_camera import Double, jpeg
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,7 @@ SHORTER = {
     "bench": ["--duration", "0.5", "--warmup", "0.1"],
     "compare": ["--frames", "2"],
     "doctor": ["--quick"],
+    "--init": ["--epochs", "1", "--batch", "2", "--size", "64x96"],
     "--calib": ["--calib-images", "2", "--min-agreement", "0"],  # the newcomer's network has seen nothing yet
 }
 """Appended to the options of a verb, or to those beside an option; of one that is given twice the last one counts."""
@@ -99,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, colour_model: Path) -> Path
 
     folder = tmp_path_factory.mktemp("newcomer")
     street = Street(120, 160)
-    for part in ("frames", "labelled/val", "labelled/valannot"):
+    for part in ("frames", *(f"labelled/{split}{kind}" for split in ("train", "val") for kind in ("", "annot"))):
         (folder / part).mkdir(parents=True)
     report = rtpsp.run(
         "sim://street?w=160&h=120&frames=4",
@@ -110,12 +112,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, colour_model: Path) -> Path
     for number in range(2):
         image, truth = street.draw(number), street.truth(number)
         cv2.imwrite(str(folder / "frames" / f"{number}.png"), image)
-        cv2.imwrite(str(folder / "labelled" / "val" / f"{number}.png"), image)
-        cv2.imwrite(str(folder / "labelled" / "valannot" / f"{number}.png"), truth)
+        for split in ("train", "val"):
+            cv2.imwrite(str(folder / "labelled" / split / f"{number}.png"), image)
+            cv2.imwrite(str(folder / "labelled" / f"{split}annot" / f"{number}.png"), truth)
     for name, language in (("my.txt", "text"), ("rtpsp.toml", "toml")):
         (folder / name).write_text(block(language, name), encoding="utf-8")
     torch.manual_seed(1)
-    torch.save(build("pspnet18", 3).state_dict(), folder / "my.pth")
+    model = build("pspnet18", 3)
+    torch.save(model.state_dict(), folder / "my.pth")
+    torch.save(model.backbone.state_dict(), folder / "resnet18.pth")
+    (folder / "classes.txt").write_text(f"# ignore: {CAMVID.ignore}\n{to_label_list(CAMVID)}", encoding="utf-8")
+    scores = (1, len(CAMVID), *(side // 2 for side in foreign_models.SIZE))
+    foreign_models.save(folder / "other.onnx", foreign_models.as_it_is, scores, classes=len(CAMVID))
     build_engine(colour_model, folder / "colours.engine", BuildOptions("fp32"))
     return folder
 
