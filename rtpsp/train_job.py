@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class TrainJob:
         init: A checkpoint to begin with; None for random weights.
         teachers: Checkpoints of networks to learn from.
         options: The recipe.
+        begun_in: The folder that relative paths among these start at; empty for the current one.
 
     Raises:
         UsageError: There are teachers, and nothing is learnt from them.
@@ -41,6 +43,7 @@ class TrainJob:
     init: str | None = None
     teachers: tuple[str, ...] = ()
     options: TrainOptions = field(default_factory=TrainOptions)
+    begun_in: str = ""
 
     def __post_init__(self) -> None:
         for source, share in self.mix:
@@ -48,6 +51,17 @@ class TrainJob:
                 raise UsageError(f"the share of {source} is {share:g}, expected 0 to {MAX_SHARE:g}")
         if self.teachers and not self.options.distil:
             raise UsageError("a teacher was given, and its share of the loss is 0: leave it out, or raise --distil")
+
+    def locate(self, source: str) -> str:
+        """Where data or a checkpoint lies: as it was given, as long as we are where it was given."""
+        if "://" in source or self.begun_in in ("", os.getcwd()):
+            return source
+        return os.path.join(self.begun_in, source)
+
+    def sources(self) -> tuple[str, ...]:
+        """Files and folders that a training needs to go on, as they were given."""
+        given = (self.data, *(source for source, _ in self.mix), *self.watch, *self.teachers)
+        return tuple(source for source in given if "://" not in source)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +16,11 @@ from rtpsp import files
 from rtpsp.data.dataset import Dataset, open_dataset
 from rtpsp.data.mix import Mix
 from rtpsp.data.survey import survey
-from rtpsp.errors import UsageError
+from rtpsp.errors import DataError, UsageError
 from rtpsp.evaluate import evaluate, segmenter
 from rtpsp.model import run_folder
 from rtpsp.model.hardware import limit_threads, pick_device
+from rtpsp.model.run_lock import RunLock
 from rtpsp.model.start import start
 from rtpsp.model.train import Trainer
 from rtpsp.model.train_records import Infer, Moment, Score
@@ -24,6 +28,8 @@ from rtpsp.train_job import TrainJob
 from rtpsp.training_plot import curve_png
 
 CURVE = "curve.png"
+SEEN = "seen"
+"""Of a recipe: the images that there were, by part of the data."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Listener:
         say: Told what was loaded, a paragraph each.
         epoch: Told of the trainer after each epoch, when its files are written.
         stopped: Asked after each step.
+        saved: Told the step, and of how many, whenever the state is on disk.
     """
 
     tell: Callable[[str, int, int], None] = lambda step, done, total: None
@@ -43,6 +50,7 @@ class Listener:
     say: Callable[[str], None] = lambda text: None
     epoch: Callable[[Trainer], None] = lambda trainer: None
     stopped: Callable[[], bool] = lambda: False
+    saved: Callable[[int, int], None] = lambda step, steps: None
 
 
 def train(
@@ -61,21 +69,21 @@ def train(
         The trainer at its end.
 
     Raises:
-        UsageError: The folder holds a training already, or options contradict each other.
+        UsageError: The folder holds a training already, another one writes it now, or options contradict each other.
         DataError: Data is missing or does not fit.
         ModelError: A checkpoint cannot be read or does not fit.
         InputError: The loss is no number any more.
         OutputError: The folder cannot be written.
         Stopped: The listener said so; `resume` goes on.
     """
-    held = run_folder.find_results(folder)
-    if held is not None:
-        go_on = f"go on with --resume {folder}, or " if run_folder.has_state(folder) else ""
-        raise UsageError(f"{folder} holds a {held} already: {go_on}give another folder with -o")
-    return _train(job, folder, listener or Listener(), device, threads, resumed=False)
+    job = replace(job, begun_in=os.getcwd())
+    return _train(_Run(job, folder, listener or Listener()), device, threads)
 
 
-def resume(folder: Path, listener: Listener | None = None, *, device: str | None = None, threads: int = 0) -> Trainer:
+def resume(
+    folder: Path, listener: Listener | None = None, *, data: str | None = None, device: str | None = None,
+    threads: int = 0,
+) -> Trainer:  # fmt: skip
     """Goes on with a training where its state was saved last: at the end of an epoch, or where it was told to stop.
 
     The weights at the end are those that it would have had; to the bit on a CPU with one thread. Where nothing was
@@ -84,41 +92,104 @@ def resume(folder: Path, listener: Listener | None = None, *, device: str | None
     Args:
         folder: What `train` wrote.
         listener: Who is told.
+        data: Where the labelled images are now; None for where they were.
         device: As in `train`; it may be another one than before.
         threads: As in `train`.
 
     Raises:
         InputError: There is no training in the folder, or it is damaged.
+        DataError: Data or a teacher is not where it was, or `data` holds other images.
         RtpspError: As `train`.
     """
-    job = TrainJob.from_dict(run_folder.read_recipe(folder))
-    resumed = run_folder.has_state(folder)
-    listener = listener or Listener()
-    if not resumed:
-        listener.say(f"{folder}: nothing was saved yet, training from the beginning")
-    return _train(job, folder, listener, device, threads, resumed=resumed)
+    recipe = run_folder.read_recipe(folder)
+    seen = recipe.pop(SEEN, None)
+    job = TrainJob.from_dict(recipe)
+    if data is not None:
+        job = replace(job, data=data if "://" in data else os.path.abspath(data))
+    lost = next((source for source in job.sources() if not os.path.exists(job.locate(source))), None)
+    if lost is not None:
+        begun = f", and this training was begun in {job.begun_in}" if job.begun_in else ""
+        moved = ", or say with --data where it is now" if lost == job.data and data is None else ""
+        raise DataError(f"nothing is at {job.locate(lost)}{begun}: bring it back{moved}")
+    run = _Run(job, folder, listener or Listener(), resumed=run_folder.has_state(folder), moved=data is not None)
+    if not run.resumed:
+        run.listener.say(f"{folder}: nothing was saved yet, training from the beginning")
+    return _train(replace(run, seen=seen if isinstance(seen, dict) else {}), device, threads)
 
 
-def _train(
-    job: TrainJob, folder: Path, listener: Listener, device: str | None, threads: int, *, resumed: bool
-) -> Trainer:
+@dataclass(frozen=True)
+class _Run:
+    """A training on its way.
+
+    Attributes:
+        resumed: There is a state to go on from.
+        moved: Its data is elsewhere than it was.
+        seen: The images that its parts had (`_seen`); of resumed ones.
+    """
+
+    job: TrainJob
+    folder: Path
+    listener: Listener
+    resumed: bool = False
+    moved: bool = False
+    seen: dict[str, Any] | None = None
+
+    def check_unused(self) -> None:
+        """Make sure that a new training overwrites nothing.
+
+        Raises:
+            UsageError: It would.
+        """
+        held = None if self.seen is not None else run_folder.find_results(self.folder)
+        if held is not None:
+            go_on = f"go on with --resume {self.folder}, or " if run_folder.has_state(self.folder) else ""
+            raise UsageError(f"{self.folder} holds a {held} already: {go_on}give another folder with -o")
+
+
+def _train(run: _Run, device: str | None, threads: int) -> Trainer:
+    lock = RunLock(run.folder)
+    try:
+        if run_folder.has_recipe(run.folder):  # rather now than after a look at all labels
+            lock.take()
+        run.check_unused()
+        return _learn(run, lock, device, threads)
+    finally:
+        lock.release()
+
+
+def _learn(run: _Run, lock: RunLock, device: str | None, threads: int) -> Trainer:
+    job, folder, listener = run.job, run.folder, run.listener
     limit_threads(threads)
     chosen = pick_device(device)
-    files.check_writable(folder / run_folder.STATE, hint=run_folder.HINT)
-    begin = start(job.spec, job.options, None if resumed else job.init, job.teachers, chosen)
+    run_folder.check_place(folder)
+    init = None if run.resumed or job.init is None else job.locate(job.init)
+    begin = start(job.spec, job.options, init, [job.locate(teacher) for teacher in job.teachers], chosen)
     for text in begin.told:
         listener.say(text)
-    mix, pixels, watched = _open(job, listener)
+    mix, pixels, watched = _open(run)
     trainer = Trainer(
         begin.model, job.spec, mix, sum(mix.counts), job.options, pixels=pixels, device=chosen,
         teachers=begin.teachers,
     )  # fmt: skip
-    if resumed:
+    if run.resumed:
         run_folder.restore(folder, trainer)
-        listener.say(f"{folder}: going on at step {trainer.step} of {trainer.steps}")
-    else:
-        run_folder.write_recipe(folder, job.to_dict())
-
+    run_folder.make(folder)
+    why_not = lock.take()
+    if why_not is not None:
+        listener.say(f"{folder} cannot be locked ({why_not}): take care that no other training writes it")
+    run.check_unused()  # again: it may have been made since
+    if not run.resumed or run.moved:
+        kept = [mix.first, *([watched[job.val_split]] if job.val_split is not None else [])]
+        seen = {dataset.split or "": _seen(dataset) for dataset in kept}
+        run_folder.write_recipe(folder, {**job.to_dict(), SEEN: seen})
+    if run.resumed:
+        listener.say(_where(folder, trainer))
+        listener.saved(trainer.step, trainer.steps)
+    if not run.resumed and job.init is None:
+        listener.say(
+            f"weights: random; --init FILE begins with a ResNet's (e.g. torchvision's "
+            f"{job.spec.arch.replace('pspnet', 'resnet')}), which needs far less data"
+        )
     listener.say(_told(trainer, mix, watched, pixels))
 
     def validate(infer: Infer) -> dict[str, Score]:
@@ -131,6 +202,7 @@ def _train(
             picture = curve_png(trainer.history, _title(job))
             files.write_atomically(folder / CURVE, picture, hint=run_folder.HINT)
         run_folder.save(folder, trainer)
+        listener.saved(trainer.step, trainer.steps)
         if closed:
             listener.epoch(trainer)
 
@@ -138,22 +210,33 @@ def _train(
     return trainer
 
 
-def _open(job: TrainJob, listener: Listener) -> tuple[Mix, NDArray[np.float64], dict[str, Dataset]]:
+def _open(run: _Run) -> tuple[Mix, NDArray[np.float64], dict[str, Dataset]]:
     """What is learnt from, with the pixels of each class in an epoch, and what is validated on by name, in order."""
+    job, listener = run.job, run.listener
     spec = job.spec
-    first = open_dataset(job.data, job.split, labels=spec.labels, planes=spec.planes)
-    others = [(open_dataset(source, labels=spec.labels, planes=spec.planes), share) for source, share in job.mix]
+
+    def opened(source: str, *split: str) -> Dataset:
+        return open_dataset(job.locate(source), *split, labels=spec.labels, planes=spec.planes)
+
+    first = opened(job.data, job.split)
+    others = [(opened(source), share) for source, share in job.mix]
     watched: dict[str, Dataset] = {}
     if job.val_split is not None:
-        kept = open_dataset(job.data, job.val_split, labels=spec.labels, planes=spec.planes)
+        try:
+            kept = opened(job.data, job.val_split)
+        except DataError as error:
+            raise DataError(f"{error}; --val-split none trains without validation") from error
         if kept.split is None or kept.entries == first.entries:
             raise UsageError(
                 f"{job.data} has no parts, and validation on what was learnt says nothing: give a folder with splits, "
                 f"or --val-split none and other data with --watch"
             )
         watched[job.val_split] = kept
+    if run.moved:
+        for dataset in (first, *watched.values()):
+            _check_same(dataset, (run.seen or {}).get(dataset.split or ""))
     for source in job.watch:
-        watched[source] = open_dataset(source, labels=spec.labels, planes=spec.planes)
+        watched[source] = opened(source)
     mix = Mix(first, tuple(others), job.options.seed)
     looks = [  # at all of it: rather now than after an hour
         survey(dataset, spec.labels, listener.tell) for dataset in (*mix.parts, *watched.values())
@@ -170,10 +253,43 @@ def _told(trainer: Trainer, mix: Mix, watched: dict[str, Dataset], pixels: NDArr
     seen = " and ".join(f"{len(dataset)} of {name}" for name, dataset in watched.items()) or "none"
     text = (
         f"images to learn from: {images}; to validate on: {seen}\n"
-        f"{epochs} epochs of {trainer.steps_per_epoch} steps, {trainer.device} in {kind}"
+        f"{_counted(epochs, 'epoch')} of {_counted(trainer.steps_per_epoch, 'step')}, {trainer.device} in {kind}"
     )
     absent = [name for name, count in zip(labels.names, pixels, strict=True) if not count]
     return text + (f"\nno pixel to learn {', '.join(absent)} from" if absent else "")
+
+
+def _where(folder: Path, trainer: Trainer) -> str:
+    if trainer.step < trainer.steps or len(trainer.history) < trainer.options.epochs:
+        return f"{folder}: going on at step {trainer.step} of {trainer.steps}"
+    epochs = _counted(len(trainer.history), "epoch")
+    return f"{folder}: it was finished after {epochs}; to train on: --init {folder / run_folder.MODEL} -o another"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _seen(dataset: Dataset) -> dict[str, Any]:
+    """How many images a data set has, and a digest of their names, in order; of absolute ones the last part."""
+    names = [Path(name).name if os.path.isabs(name) else name for name in dataset.names]
+    return {"images": len(names), "names": sha256("\n".join(names).encode()).hexdigest()}
+
+
+def _check_same(dataset: Dataset, seen: Any) -> None:
+    """Make sure that data which has moved is what it was; of a recipe that does not say so, only steps are checked.
+
+    Raises:
+        DataError: It has other images.
+    """
+    now = _seen(dataset)
+    if not isinstance(seen, dict) or seen == now:
+        return
+    part = f", part {dataset.split}," if dataset.split else ""
+    had = f"{now['images']} images, and the training began with {seen.get('images')}"
+    if seen.get("images") == now["images"]:
+        had = f"images of other names than the {now['images']} that the training began with"
+    raise DataError(f"{dataset.source}{part} has {had}: give the data that has moved, or train again with -o")
 
 
 def _title(job: TrainJob) -> str:

@@ -9,6 +9,8 @@ from rtpsp.model.train_records import EpochRecord
 
 MARKED = 40
 """Up to so many validations each one is marked."""
+LEAST_SPAN = 10.0
+"""Points of mIoU that the right axis shows at least: what two epochs differ by is mostly chance."""
 _LOSS = "#888888"
 _COLOURS = ("#1f77b4", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, which colour-blind eyes tell apart
 
@@ -28,11 +30,11 @@ def curve_png(history: Sequence[EpochRecord], title: str) -> bytes:
         left.plot(
             epochs, [record.loss for record in history], color=_LOSS, linewidth=1.2, marker=alone, label="loss (left)"
         )
-        left.set_xlim(0, 1.03 * epochs[-1])
+        left.set_xlim(0, max(2, 1.03 * epochs[-1]))  # the first epoch stands in the middle
         left.locator_params(axis="x", integer=True)
         left.set_xlabel("epoch")
         left.set_ylabel("loss, mean over the epoch")
-        left.set_ylim(bottom=0)
+        left.set_ylim(0, 1.05 * max(record.loss for record in history) or 1)
         left.set_title(title, fontsize=10)
         left.spines["top"].set_visible(False)
         right = left.twinx()
@@ -50,6 +52,9 @@ def curve_png(history: Sequence[EpochRecord], title: str) -> bytes:
             )
         if right.lines:
             right.set_ylabel("mIoU, %")
+            low, high = right.get_ylim()
+            spare = max(0.0, LEAST_SPAN - (high - low)) / 2
+            right.set_ylim(max(0.0, low - spare), high + spare)
             right.grid(axis="y", alpha=0.3)
         else:
             right.set_axis_off()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,7 @@ from rtpsp.graph.verify import run  # noqa: E402
 from rtpsp.model import train as steps  # noqa: E402
 from rtpsp.model.export import export_checkpoint  # noqa: E402
 from rtpsp.model.pspnet import ARCHS  # noqa: E402
+from rtpsp.model.run_lock import RunLock  # noqa: E402
 from rtpsp.model.train import Trainer  # noqa: E402
 from rtpsp.model.train_options import Precision, TrainOptions  # noqa: E402
 from rtpsp.model.train_records import Moment, Stopped  # noqa: E402
@@ -148,7 +152,9 @@ def test_a_training_that_saved_nothing_begins_anew(data: Path, whole: Path, tmp_
 
 def test_a_training_that_is_done_stays_as_it_is(whole: Path) -> None:
     before = {path: path.read_bytes() for path in whole.iterdir()}
-    assert resume(whole, threads=1, device="cpu").step == 6
+    told: list[str] = []
+    assert resume(whole, Listener(say=told.append), threads=1, device="cpu").step == 6
+    assert told[0].endswith(f"finished after 2 epochs; to train on: --init {whole / 'model.pth'} -o another")
     assert {path: path.read_bytes() for path in whole.iterdir()} == before
 
 
@@ -254,7 +260,7 @@ def test_data_that_does_not_fit_is_named_before_anything_is_written(
     spoil(data)
     with pytest.raises(DataError, match=says) as caught:
         go(job(data), tmp_path / "run")
-    assert "\n" not in str(caught.value) and list((tmp_path / "run").iterdir()) == []
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
 def test_what_was_learnt_is_not_validated_on(data: Path, tmp_path: Path) -> None:
@@ -274,3 +280,76 @@ def test_results_of_another_training_are_not_overwritten(data: Path, whole: Path
     with pytest.raises(UsageError, match=r"holds a best\.pth already: give another folder"):
         go(job(data), tmp_path)
     assert (tmp_path / "best.pth").read_bytes() == b"mine"
+
+
+def test_a_training_goes_on_from_another_folder_and_with_data_that_has_moved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    shutil.copytree(data, home / "data")
+    other.mkdir()
+    monkeypatch.chdir(home)
+    told: list[str] = []
+    options = replace(SHORT, epochs=1, validate_every=9)
+    with pytest.raises(Stopped):
+        go(job(Path("data"), options), Path("run"), say=told.append, **stop_at(1))
+    assert told[0].startswith("weights: random; --init FILE begins with a ResNet's (e.g. torchvision's resnet18)")
+    assert "1 epoch of 3 steps" in told[1]
+    monkeypatch.chdir(other)
+    run = home / "run"
+    with pytest.raises(Stopped):
+        resume(run, Listener(**stop_at(2)), device="cpu", threads=1)
+    os.rename(home / "data", other / "images")
+    with pytest.raises(DataError, match=rf"nothing is at {home}/data.*begun in {home}: bring it back, or .*--data"):
+        resume(run, device="cpu", threads=1)
+    kept = other / "images" / "train"
+    os.rename(kept / "00.png", kept / "zz.png")
+    os.rename(other / "images" / "trainannot" / "00.png", other / "images" / "trainannot" / "zz.png")
+    with pytest.raises(DataError, match=r"images, part train, has images of other names than the 5 that"):
+        resume(run, data="images", device="cpu", threads=1)
+    os.rename(kept / "zz.png", kept / "00.png")
+    os.rename(other / "images" / "trainannot" / "zz.png", other / "images" / "trainannot" / "00.png")
+    saved: list[tuple[int, int]] = []
+    with pytest.raises(Stopped):
+        resume(
+            run,
+            Listener(saved=lambda *at: saved.append(at), stopped=lambda: True),
+            data="images",
+            device="cpu",
+            threads=1,
+        )
+    assert saved == [(2, 3), (3, 3)]
+    monkeypatch.chdir(tmp_path)
+    assert resume(run, device="cpu", threads=1).step == 3, "where the data is now was kept"
+
+
+def test_a_recipe_of_before_it_said_where_it_was_begun_is_read(data: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "old")
+    recipe = json.loads((tmp_path / "old" / "recipe.json").read_text())
+    del recipe["begun_in"], recipe["seen"]
+    (tmp_path / "old" / "recipe.json").write_text(json.dumps(recipe))
+    assert resume(tmp_path / "old", data=str(data), device="cpu", threads=1).step == 6
+
+
+def test_one_training_at_a_time_writes_a_folder(data: Path, whole: Path) -> None:
+    other = RunLock(whole)
+    assert other.take() is None
+    says = "is being written by another training: wait, stop it, or give another folder with -o"
+    with pytest.raises(UsageError, match=says):
+        go(job(data), whole)
+    with pytest.raises(UsageError, match=says):
+        resume(whole, device="cpu", threads=1)
+    other.release()
+    assert resume(whole, device="cpu", threads=1).step == 6
+
+
+def test_a_folder_that_came_to_be_written_meanwhile_is_left_alone(data: Path, tmp_path: Path) -> None:
+    """Another training begins in it while this one looks at its labels."""
+
+    def other(step: str, done: int, total: int) -> None:
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "state.pth").write_bytes(b"other")
+
+    with pytest.raises(UsageError, match=r"holds a state\.pth already"):
+        go(job(data), tmp_path / "run", tell=other)
+    assert not (tmp_path / "run" / "recipe.json").exists()

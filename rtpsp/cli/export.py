@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +24,7 @@ SECTIONS = {
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(dir_okay=False, readable=False, path_type=Path))
+@click.argument("checkpoint", type=click.Path(readable=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The ONNX file.")
 @click.option("--arch", type=click.Choice(ARCHS), help="What it should be.  [default: whatever it is]")
 @click.option(
@@ -81,6 +82,10 @@ def command(checkpoint: Path, output: Path, **given: Any) -> None:
     check_outputs({"-o": output}, {"the checkpoint": checkpoint, "the list of labels": labels})
     if checkpoint.suffix == ".onnx":
         raise UsageError(f"{checkpoint} is an ONNX model already: rtpsp build-engine {checkpoint}")
+    if os.path.isdir(checkpoint):
+        inner = checkpoint / "model.pth"
+        hint = f"give {inner}" if os.path.isfile(inner) else "give a .pth or .safetensors checkpoint"
+        raise UsageError(f"{checkpoint} is a folder, a checkpoint was expected: {hint}")
     label_set = None if labels is None else to_label_set(labels)
     try:
         from rtpsp.model.export import export_checkpoint

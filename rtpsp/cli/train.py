@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -36,8 +37,8 @@ SECTIONS = {
 }  # fmt: skip
 
 EXCLUSIVE = (("resume", "output"),)
-_HERE = {"resume", "device", "threads"}
-"""What --resume can be given with: of the machine, not of the recipe."""
+_HERE = {"resume", "device", "threads", "data"}
+"""What --resume can be given with: of the machine, not of the recipe; where the data is now is of it too."""
 _OF_TEACHERS = ("distil", "temperature", "teacher_scales", "teacher_flip")
 _OF_OPTIONS = (
     "epochs", "batch", "lr", "head_lr", "warmup", "momentum", "weight_decay", "aux", "balance", "ema", "validate_every",
@@ -125,7 +126,7 @@ def _number(name: str, default: float, text: str) -> Callable[[F], F]:
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder of this training.")
 @click.option(
     "--resume", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-    help="Go on with the training in this folder, as it was asked for.",
+    help="Go on with the training in this folder, as it was asked for; with --data DIR if the data has moved.",
 )  # fmt: skip
 def command(resume: Path | None, output: Path | None, **given: Any) -> None:
     """Train a PSPNet on images and their labels; needs --data, --labels, --size and -o.
@@ -138,8 +139,9 @@ def command(resume: Path | None, output: Path | None, **given: Any) -> None:
         extra = sorted(asked - _HERE - {"verbose", "debug", "config", "dump_config"})
         if extra:
             option = f"--{extra[0].replace('_', '-')}"
+            more = f"; to train on: --init {resume / 'model.pth'} -o another" if "epochs" in extra else ""
             raise UsageError(
-                f"got {option} beside --resume, which goes on with what was asked for at first: leave it out"
+                f"got {option} beside --resume, which goes on with what was asked for at first: leave it out{more}"
             )
     elif not given["teacher"] and (lone := [name for name in _OF_TEACHERS if name in asked]):
         raise UsageError(f"--{lone[0].replace('_', '-')} has no meaning without --teacher: give one, or leave it out")
@@ -161,19 +163,36 @@ def command(resume: Path | None, output: Path | None, **given: Any) -> None:
     with _noted(signals, reporter), reporter as listener:
         try:
             if job is None:
-                trainer = training.resume(folder, listener, **machine)
+                trainer = training.resume(folder, listener, data=given["data"], **machine)
             else:
                 trainer = training.train(job, folder, listener, **machine)
         except Stopped:
             trainer = None
+        except BaseException:
+            if signals and reporter.saved:  # Ctrl-C again, or what was to be saved could not be
+                at, steps = reporter.saved
+                _say(f"saved last at step {at} of {steps}; go on with: rtpsp train --resume {folder}")
+            raise
     if trainer is None:
-        stderr.print(f"stopped and saved; go on with: rtpsp train --resume {folder}", markup=False, soft_wrap=True)
+        _say(f"stopped and saved; go on with: rtpsp train --resume {folder}")
         raise click.exceptions.Exit(EXIT_INTERRUPTED if signals[0] == signal.SIGINT else EXIT_TERMINATED)
+    epochs = len(trainer.history)
     stdout.print(
-        f"{folder / 'model.pth'}\n  {trainer.spec.name}: {trainer.spec.arch}, {len(trainer.history)} epochs, the curve "
-        f"is {folder / 'curve.png'}\n  next: rtpsp export {folder / 'model.pth'} -o {trainer.spec.name}.onnx",
+        f"{folder / 'model.pth'}\n  {trainer.spec.name}: {trainer.spec.arch}, {epochs} epoch{'s' * (epochs > 1)}, "
+        f"the curve is {folder / 'curve.png'}\n  next: rtpsp export {folder / 'model.pth'} -o {trainer.spec.name}.onnx",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    stderr.print(text, markup=False, soft_wrap=True)
+
+
+def _say_at_once(text: str) -> None:
+    """From a signal's handler, which may have come in the middle of a print: rich and its buffer are left alone."""
+    over = "\r\x1b[2K" if stderr.is_terminal else ""  # the bar is drawn again below
+    with contextlib.suppress(OSError):
+        os.write(2, f"{over}{text}\n".encode())
 
 
 def _job(output: Path | None, given: dict[str, Any]) -> TrainJob:
@@ -221,11 +240,13 @@ def _planes(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: Nothing is known of a fourth plane.
     """
+    from rtpsp.model.train_options import GREY_MEAN, GREY_STD  # it loads no PyTorch
+
     channels = given["channels"]
     named = {"mean": given["mean"] or IMAGENET_MEAN, "std": given["std"] or IMAGENET_STD}
     for name, values in named.items():
         if given[name] is None and channels == "grey":
-            named[name] = (round(sum(values) / len(values), 4),)
+            named[name] = GREY_MEAN if name == "mean" else GREY_STD
         elif given[name] is None and channels.endswith("x"):
             raise UsageError(f"--channels {channels} without --{name}: give four numbers, the last of the fourth plane")
         elif channels == "bgr" and given[name] is None:
@@ -233,7 +254,7 @@ def _planes(given: dict[str, Any]) -> dict[str, Any]:
     return {"channels": channels, **named}
 
 
-@contextmanager
+@contextlib.contextmanager
 def _noted(signals: list[int], reporter: Reporter) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM of a training under way is noted; before that, and after one, they act as always."""
     before: dict[signal.Signals, Handler] = {number: signal.getsignal(number) for number in NAMES}
@@ -242,6 +263,7 @@ def _noted(signals: list[int], reporter: Reporter) -> Iterator[None]:
         restore(before)
         if reporter.under_way:
             signals.append(number)
+            _say_at_once("finishing this step, then saving; Ctrl-C again stops now")
         else:
             signal.raise_signal(number)
 

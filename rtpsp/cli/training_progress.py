@@ -21,11 +21,13 @@ class Reporter:
 
     Attributes:
         under_way: There is something that a stop would save.
+        saved: Step of the last state that was saved, and of how many; None for none.
     """
 
     def __init__(self, stopped: Callable[[], bool]) -> None:
         self._stopped = stopped
         self.under_way = False
+        self.saved: tuple[int, int] | None = None
         self._task: TaskID | None = None
         self._title = ""
         self._progress = Progress(
@@ -42,7 +44,7 @@ class Reporter:
 
     def __enter__(self) -> Listener:
         self._progress.start()
-        return Listener(self._tell, self._moment, self._say, self._epoch, self._stopped)
+        return Listener(self._tell, self._moment, self._say, self._epoch, self._stopped, self._note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -58,6 +60,9 @@ class Reporter:
         if self._stopped():
             what = "stopping after this step"
         self._show(f"epoch {moment.epoch}", what, moment.step, moment.steps)
+
+    def _note(self, step: int, steps: int) -> None:
+        self.saved = step, steps
 
     def _show(self, title: str, what: str, done: int, total: int) -> None:
         kind = title.split()[0]

@@ -33,7 +33,7 @@ class Checkpoint:
         layout: Of the file.
         hints: What the training left beside the weights.
         found: Keys of the file that led to the state dict.
-        ignored: Entries of the file that were not loaded.
+        ignored: Entries of the file that were not loaded, as the file names them.
         missing: Entries of the model that the file has not: of the auxiliary head.
         foreign: Names of classes in the file that were not looked up.
         notes: What was changed or assumed, a sentence each.
@@ -61,7 +61,8 @@ class Checkpoint:
         held = len(model.state_dict()) - len(self.missing)
         lines.append(f"loaded: {held} entries{where}")
         if self.ignored:
-            lines.append(f"ignored: {some(self.ignored)}")
+            why = f": {self.layout.name}'s PSPNet of this depth never reads them" if self._ends_early() else ""
+            lines.append(f"ignored: {some(self.ignored)}{why}")
         if self.missing:
             lines.append(f"missing: {some(self.missing)}, which training alone needs")
         if self.foreign:
@@ -69,6 +70,11 @@ class Checkpoint:
                 f"not looked up: {', '.join(self.foreign[:LISTED])}" + (", ..." * (len(self.foreign) > LISTED))
             )
         return "\n".join([*lines, *self.notes])
+
+    def _ends_early(self) -> bool:
+        """All that is ignored lies behind the last layer of the encoder that the pyramid reads."""
+        behind = tuple(f".layer{level}." for level in range(self.model.arch.form.stages + 1, 5))
+        return bool(behind) and all(any(mark in name for mark in behind) for name in self.ignored)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Make sure that images of a size suit the code base that the network was trained in.
@@ -149,7 +155,7 @@ def _checkpoint(
     tensors: Mapping[str, Tensor],
     notes: list[str],
 ) -> Checkpoint:
-    unused = tuple(name for name in found.tensors if name not in tensors)
+    unused = tuple(found.names[name] for name in found.tensors if name not in tensors)
     missing = tuple(name for name in model.state_dict() if name not in tensors and not name.endswith(COUNTER))
     ignored = (*found.ignored, *unused, *state.others)
     return Checkpoint(

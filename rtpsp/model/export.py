@@ -18,7 +18,7 @@ from rtpsp.labels import LabelSet
 from rtpsp.model.checkpoint import open_checkpoint
 from rtpsp.model.onnx_graph import name_after_modules, quiet, simplify, store_fp16, strip
 from rtpsp.model.pspnet import BINS, PSPNet, feature_size
-from rtpsp.model.trained import Told, spec_of
+from rtpsp.model.trained import Told, spec_of, told_of_labels
 from rtpsp.onnx_file import INPUT, OUTPUT, check_model, save_model
 from rtpsp.pooling import pooling_matrix
 from rtpsp.spec import SPEC_KEY, ModelSpec
@@ -88,7 +88,7 @@ def export_checkpoint(
     """
     opened = open_checkpoint(checkpoint, arch=arch, output_stride=output_stride, align_corners=align_corners)
     if tell is not None:
-        tell(opened.told())
+        tell("\n".join(filter(None, (opened.told(), told_of_labels(opened, labels)))))
     told["name"] = told.get("name") or Path(path).stem
     spec = spec_of(opened, size=size, labels=labels, **told)
     export(opened.model, spec, path, weights)

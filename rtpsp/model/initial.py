@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rtpsp.errors import ModelError
+from rtpsp.labels import LabelSet
+from rtpsp.model.hints import read_hints
 from rtpsp.model.layouts import Found, blocks_of, find_layout, kind_of, row_of
-from rtpsp.model.loading import COUNTER, check_finite, unknown
+from rtpsp.model.loading import COUNTER, check_finite, names_of, unknown
 from rtpsp.model.pspnet import PSPNet
-from rtpsp.model.state_dict import find_state
+from rtpsp.model.state_dict import State, find_state
 from rtpsp.model.state_file import read_file
 
 STEM = "backbone.conv1.weight"
+CLASSIFIERS = ("head.classifier.", "aux.classifier.")
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,19 @@ class Initialised:
         return "; ".join([*parts, *([self.note] if self.note else [])])
 
 
-def initialise(model: PSPNet, path: str | os.PathLike[str]) -> Initialised:
+def initialise(model: PSPNet, path: str | os.PathLike[str], labels: LabelSet | None = None) -> Initialised:
     """Fills a network from a checkpoint, as far as names and shapes agree.
 
     A stem for other images than the network's is made to fit: for grey it is the sum over its planes, so that a grey
     image has the answer of its colour picture; a fourth plane begins with the mean of the first three; a grey stem is
-    spread over three planes, a third each; planes beyond the network's are left out.
+    spread over three planes, a third each; planes beyond the network's are left out. Where the file names as many other
+    classes, or the same in another order, both classifiers stay at random: their rows would be other classes'.
 
     Args:
         model: Changed in place; its training mode and device stay.
         path: A PSPNet of any layout that `rtpsp.model.layouts` has, or a ResNet in torchvision's naming, which may lack
             any part.
+        labels: The network's classes; None where nobody knows them.
 
     Raises:
         ModelError: The file cannot be read, is of an unknown layout or another architecture, fits nowhere, or holds
@@ -68,14 +73,17 @@ def initialise(model: PSPNet, path: str | os.PathLike[str]) -> Initialised:
     state = find_state(read_file(path))
     found = find_layout(state.tensors)
     if found is None:
-        raise ModelError(f"{path}: {unknown(state.tensors)}")
+        raise ModelError(f"{path}: {unknown(state.tensors, to_begin=True)}")
     _check_architecture(model, found, str(path))
     wanted = model.state_dict()
     given = dict(found.tensors)
-    note = ""
+    notes = []
     if STEM in given and given[STEM].ndim == 4 and given[STEM].shape[1] != model.inputs:
-        note = f"its stem for {given[STEM].shape[1]} planes was made one for {model.inputs}"
+        notes.append(f"its stem for {given[STEM].shape[1]} planes was made one for {model.inputs}")
         given[STEM] = to_planes(given[STEM], model.inputs)
+    if labels is not None and (other := _other_classes(state, given, labels)):
+        notes.append(f"{other}, so the classifiers begin at random")
+        given = {name: value for name, value in given.items() if not name.startswith(CLASSIFIERS)}
     fitting = {name: value for name, value in given.items() if name in wanted and wanted[name].shape == value.shape}
     if not any(value.ndim == 4 for value in fitting.values()):
         raise ModelError(
@@ -83,11 +91,33 @@ def initialise(model: PSPNet, path: str | os.PathLike[str]) -> Initialised:
         )
     check_finite(fitting, str(path))
     model.load_state_dict(fitting, strict=False)
-    unused = tuple(name for name in given if name not in fitting)
+    unused = tuple(found.names[name] for name in found.tensors if name not in fitting)
     missing = tuple(name for name in wanted if name not in fitting and not name.endswith(COUNTER))
     return Initialised(
-        str(path), found.layout.name, tuple(fitting), missing, (*found.ignored, *unused, *state.others), note
+        str(path),
+        found.layout.name,
+        tuple(fitting),
+        missing,
+        (*found.ignored, *unused, *state.others),
+        "; ".join(notes),
     )
+
+
+def _other_classes(state: State, tensors: Mapping[str, Tensor], labels: LabelSet) -> str:
+    """How the classes of a file differ from as many of ours, in words; empty where they do not, or it names none."""
+    classifier = tensors.get("head.classifier.weight")
+    if classifier is None or len(classifier) != len(labels):
+        return ""
+    try:
+        hints = read_hints(state.beside, len(classifier))
+    except ModelError:  # a spec that cannot be read names nothing
+        return ""
+    its = hints.spec.labels if hints.spec is not None else hints.labels
+    if its is None or [name.casefold() for name in its.names] == [name.casefold() for name in labels.names]:
+        return ""
+    same = {*map(str.casefold, its.names)} == {*map(str.casefold, labels.names)}
+    what = "these in another order" if same else "others"
+    return f"its classes are {what} (it says {names_of(its)}; here {names_of(labels)})"
 
 
 def to_planes(stem: Tensor, planes: int) -> Tensor:

@@ -133,12 +133,14 @@ class Found:
         prefix: What stood before its names.
         tensors: By our names, also those that the network of this layout has no use for.
         ignored: Entries of the file that have no name of ours.
+        names: What the file calls an entry, by our name.
     """
 
     layout: Layout
     prefix: str
     tensors: dict[str, Tensor]
     ignored: tuple[str, ...]
+    names: dict[str, str]
 
 
 def find_layout(state: Mapping[str, Tensor]) -> Found | None:
@@ -151,9 +153,10 @@ def find_layout(state: Mapping[str, Tensor]) -> Found | None:
             names = {key[len(prefix) :]: key for key in state if key.startswith(prefix)}
             layout = next((layout for layout in layouts if all(mark in names for mark in layout.marks)), None)
             if layout is not None:
-                tensors = {ours: state[key] for name, key in names.items() if (ours := layout.renamed(name))}
+                keys = {ours: key for name, key in names.items() if (ours := layout.renamed(name))}
+                tensors = {ours: state[key] for ours, key in keys.items()}
                 rest = [key for key in state if not key.startswith(prefix) or not layout.renamed(key[len(prefix) :])]
-                return Found(layout, prefix, tensors, tuple(rest))
+                return Found(layout, prefix, tensors, tuple(rest), keys)
     return None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rtpsp.errors import ModelError
+from rtpsp.labels import LabelSet
 from rtpsp.model.arch import ARCHS
 from rtpsp.model.pspnet import PSPNet, build
 from rtpsp.model.state_dict import some
@@ -69,13 +70,26 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def unknown(tensors: Mapping[str, Tensor]) -> str:
-    """What a state dict of no known layout looks like, in one line."""
+def names_of(labels: LabelSet) -> str:
+    """The first classes of a set by name."""
+    return ", ".join(labels.names[:LISTED]) + ", ..." * (len(labels) > LISTED)
+
+
+def unknown(tensors: Mapping[str, Tensor], *, to_begin: bool = False) -> str:
+    """What a state dict of no known layout looks like, in one line.
+
+    Args:
+        tensors: By name.
+        to_begin: A training was to begin with it, for which a backbone does and an ONNX model does not.
+    """
     shown = ", ".join(f"{name} {list(value.shape)}" for name, value in list(tensors.items())[:LISTED])
+    count = "one tensor" if len(tensors) == 1 else f"{len(tensors)} tensors"
+    backbones = " and ResNets in torchvision's naming" if to_begin else ""
+    or_else = "" if to_begin else ", or export it to ONNX and give that to rtpsp build-engine"
     return (
-        f"{len(tensors)} tensors of a layout that rtpsp does not know: {shown}{', ...' * (len(tensors) > LISTED)}: its "
+        f"{count} of a layout that rtpsp does not know: {shown}{', ...' * (len(tensors) > LISTED)}: its "
         f"names are those of another code base; known are PSPNets of rtpsp, hszhao/semseg, mmsegmentation and "
-        f"segmentation_models_pytorch: rename its entries, or export it to ONNX and give that to rtpsp build-engine"
+        f"segmentation_models_pytorch{backbones}: rename its entries{or_else}"
     )
 
 

@@ -5,6 +5,7 @@
     model.pth       the averaged weights of the last epoch with their spec: the result, for rtpsp export
     best.pth        the same of the epoch with the highest mIoU on validation
     log.csv         one line an epoch
+    .lock           held while a training writes here (`rtpsp.model.run_lock`)
 
 Files are written whole or not at all, the state last: after a kill, what is newer than the state is made again.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from rtpsp.errors import InputError
-from rtpsp.files import write_atomically
+from rtpsp.files import check_writable, write_atomically
 from rtpsp.model.train import Trainer
 from rtpsp.model.train_records import EpochRecord, SetScore, is_best
 
@@ -73,6 +74,27 @@ def restore(folder: Path, trainer: Trainer) -> None:
         raise InputError(f"{path} does not fit the {RECIPE} beside it ({reason:.120}): {_AGAIN}") from error
 
 
+def check_place(folder: Path) -> None:
+    """Make sure that the folder can be written, or made; it is not made.
+
+    Raises:
+        OutputError: It could not.
+    """
+    target = folder / STATE
+    while not os.path.exists(target.parent):
+        target = target.parent
+    check_writable(target, hint=HINT)
+
+
+def make(folder: Path) -> None:
+    """Make the folder, with those above it, if it is not there.
+
+    Raises:
+        OutputError: It cannot be made or written.
+    """
+    check_writable(folder / STATE, hint=HINT)
+
+
 def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
     """Write what was asked for; makes the folder.
 
@@ -101,6 +123,11 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise InputError(f"{path} is not the recipe of a training: {_AGAIN}")
     return recipe
+
+
+def has_recipe(folder: Path) -> bool:
+    """Whether a training was begun there."""
+    return os.path.isfile(folder / RECIPE)
 
 
 def has_state(folder: Path) -> bool:

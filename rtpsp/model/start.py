@@ -50,7 +50,7 @@ def start(
     model = build(spec.arch, len(spec.labels), spec.output_stride, len(spec.mean))
     told = []
     if init is not None:
-        told.append(initialise(model, init).told())
+        told.append(initialise(model, init, spec.labels).told())
     members = []
     for path in teachers:
         checkpoint = open_checkpoint(path)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rtpsp.errors import ModelError
+from rtpsp.model.inert import Placeholder
 from rtpsp.model.state_file import StateFile, as_mapping
 
 AVERAGES = ("state_dict_ema", "model_ema", "params_ema", "ema")
@@ -22,6 +23,9 @@ WRAPPERS = (
     "ema_state_dict",
 )  # fmt: skip
 """Keys under which training scripts keep the state dict, in the order in which they are taken."""
+
+RUN_STATE = {"averaged", "optimiser", "sums", "history"}
+"""Entries that the state of a training of ours has (`rtpsp.model.run_folder`), together in no other file."""
 
 MAX_WRAPPERS = 5
 SHOWN = 3
@@ -50,10 +54,15 @@ def find_state(file: StateFile) -> State:
     """The state dict in a checkpoint file.
 
     Raises:
-        ModelError: There is none, or a tensor is larger than what the file stores of it.
+        ModelError: There is none, it is the state of a training under way, or a tensor is larger than what the file
+            stores of it.
     """
     content, found, beside = file.content, [], dict[str, Any](file.metadata or {})
     mapping = as_mapping(content)
+    if mapping and mapping.keys() >= RUN_STATE:
+        raise ModelError(
+            f"{file.path} is what --resume needs, weights before their average: take model.pth (or best.pth) beside it"
+        )
     for _ in range(MAX_WRAPPERS):
         key = next((key for key in (*AVERAGES, *WRAPPERS) if mapping and as_mapping(mapping.get(key))), None)
         if key is None or mapping is None:
@@ -68,6 +77,10 @@ def find_state(file: StateFile) -> State:
     tensors = {key: value for key, value in mapping.items() if isinstance(key, str) and isinstance(value, Tensor)}
     others = tuple(str(key) for key in mapping if key not in tensors)
     if not tensors:
+        name, value = next(iter(mapping.items()))
+        if isinstance(name, str):
+            kind = value.qualified if isinstance(value, Placeholder) else type(value).__name__
+            raise ModelError(f"{file.path}: entry {name!r} is {kind}, expected a tensor: save model.state_dict() alone")
         raise ModelError(
             f"{file.path}: {some(others)} of the state dict are not tensors by name: save model.state_dict() alone"
         )

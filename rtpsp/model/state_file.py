@@ -6,6 +6,7 @@ for what becomes of the classes of training frameworks.
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import tarfile
@@ -25,6 +26,9 @@ from rtpsp.recognise import HEAD_BYTES, kind_of, near
 
 MAX_EXPANSION = 4
 """An archive unpacks to as many times its size at most: torch stores tensors as they are, and those hardly shrink."""
+
+TEXT_BYTES = 4096
+"""So much of a file is looked at to tell text."""
 
 LEGACY_PICKLES = 5
 """Magic number, version, system, content, keys of the storages that follow."""
@@ -71,14 +75,32 @@ def read_file(path: str | os.PathLike[str]) -> StateFile:
             elif tarfile.is_tarfile(path):
                 raise ModelError(f"{path}: a checkpoint of PyTorch before 0.1.10: save it again with a later release")
             elif head[:1] != b"\x80":
-                kind = kind_of(head)
-                told = f"{kind.name}: {kind.use.format(path)}" if kind else f"not a checkpoint of PyTorch: {_AGAIN}"
-                raise ModelError(f"{path}: {told}")
+                raise ModelError(f"{path}: {_other_kind(path, head, file.read(TEXT_BYTES))}")
             else:
                 file.seek(0)
                 for _ in range(LEGACY_PICKLES):
                     survey(file)
         return _load(path)
+
+
+def _other_kind(path: Path, head: bytes, more: bytes) -> str:
+    """What a file is that is no checkpoint, and what to do about it."""
+    kind = kind_of(head)
+    if kind:
+        return f"{kind.name}: {kind.use.format(path)}"
+    if path.suffix.lower() == ".onnx":
+        return "an ONNX model; a checkpoint is a .pth or .safetensors file: give the one that it was exported from"
+    if _is_text(head + more):
+        return "is text; a checkpoint is what torch.save writes, or safetensors: check the path"
+    return f"not a checkpoint of PyTorch: {_AGAIN}"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(data)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(letter.isprintable() or letter in "\t\r\n\f\ufeff" for letter in text)
 
 
 @contextmanager

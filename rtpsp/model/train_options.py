@@ -7,9 +7,13 @@ from math import isfinite
 from typing import Any, Literal, get_args
 
 from rtpsp.errors import UsageError
+from rtpsp.spec import IMAGENET_MEAN, IMAGENET_STD
 
 Balance = Literal["none", "sqrt", "median"]
 Precision = Literal["auto", "bf16", "fp32"]
+
+GREY_MEAN, GREY_STD = ((round(sum(values) / len(values), 4),) for values in (IMAGENET_MEAN, IMAGENET_STD))
+"""How grey images are normalised unless somebody says otherwise."""
 
 LEAST_BATCH = 2  # batch norm behind the one-bin pool has one value a channel and image
 

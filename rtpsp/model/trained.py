@@ -10,6 +10,8 @@ from rtpsp.errors import ModelError, UsageError
 from rtpsp.foreign_values import said
 from rtpsp.labels import LABEL_SETS, LabelSet, check_count
 from rtpsp.model.checkpoint import Checkpoint
+from rtpsp.model.loading import names_of
+from rtpsp.model.train_options import GREY_MEAN, GREY_STD
 from rtpsp.spec import Channels, Fit, ModelSpec, Resize
 
 CHANNELS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgbx"}
@@ -72,12 +74,14 @@ def spec_of(
     """
     hints, own = checkpoint.hints, checkpoint.hints.spec
     size = size or (own.size if own else hints.size)
-    if size is None:
-        raise UsageError(f"{checkpoint.path} does not say which size of images it is for: give --size HEIGHTxWIDTH")
+    labels = labels or (own.labels if own else hints.labels)
+    if size is None or labels is None:
+        raise UsageError(_asked(checkpoint, size is None, labels is None))
+    check_count(labels, checkpoint.model.classes)
     checkpoint.check_size(size)
     given: dict[str, Any] = {"fit": fit, "resize": resize, "licence": licence, "channels": channels, "name": name}
     given = {field: value for field, value in given.items() if value is not None}
-    return _spec(checkpoint, size, _labels(checkpoint, labels), mean, std, given)
+    return _spec(checkpoint, size, labels, mean, std, given)
 
 
 def spec_of_teacher(checkpoint: Checkpoint, student: ModelSpec) -> ModelSpec:
@@ -127,18 +131,26 @@ def _spec(
     return ModelSpec(**{"name": Path(checkpoint.path).stem, **whole, **given})
 
 
-def _labels(checkpoint: Checkpoint, labels: LabelSet | None) -> LabelSet:
-    classes, hints = checkpoint.model.classes, checkpoint.hints
-    labels = labels or (hints.spec.labels if hints.spec else hints.labels)
-    if labels is None:
-        fitting = [name for name in sorted(LABEL_SETS) if len(LABEL_SETS[name]) == classes]
-        sets = f"sets of as many are {', '.join(fitting)}" if fitting else "no published set that rtpsp has is as long"
-        raise UsageError(
-            f"{checkpoint.path} does not name its {classes} classes: give --labels, the set that it was trained on "
-            f"({sets}) or a text file with a name a line"
-        )
-    check_count(labels, classes)
-    return labels
+def told_of_labels(checkpoint: Checkpoint, labels: LabelSet | None) -> str | None:
+    """That a file names its classes otherwise than its user; None where it does not, or neither says anything."""
+    hints = checkpoint.hints
+    its = hints.spec.labels if hints.spec is not None else hints.labels
+    if labels is None or its is None:
+        return None
+    if [name.casefold() for name in its.names] == [name.casefold() for name in labels.names]:
+        return None
+    return f"--labels names other classes: the file says {names_of(its)}"
+
+
+def _asked(checkpoint: Checkpoint, size: bool, labels: bool) -> str:
+    """What only the user can say, in one line."""
+    classes = checkpoint.model.classes
+    fitting = [name for name in sorted(LABEL_SETS) if len(LABEL_SETS[name]) == classes]
+    sets = f"sets of as many are {', '.join(fitting)}" if fitting else "no published set that rtpsp has is as long"
+    lacks = ["say which size of images it is for"] * size + [f"name its {classes} classes"] * labels
+    give = ["--size HEIGHTxWIDTH"] * size
+    give += [f"--labels, the set that it was trained on ({sets}) or a text file with a name a line"] * labels
+    return f"{checkpoint.path} does not {' and does not '.join(lacks)}: give {', and '.join(give)}"
 
 
 def _normalisation(
@@ -154,5 +166,8 @@ def _normalisation(
     try:
         found = said(mean, std, planes)
     except UsageError as error:
-        raise UsageError(f"{checkpoint.path}: {error}") from error
+        usual = ""
+        if planes == 1 and mean is None and std is None:
+            usual = f" (rtpsp train takes --mean {GREY_MEAN[0]:g} --std {GREY_STD[0]:g} unless told otherwise)"
+        raise UsageError(f"{checkpoint.path}: {error}{usual}") from error
     return found.mean, found.std

@@ -79,22 +79,41 @@ def weights(folder: Path) -> dict[str, Any]:
     return {**state["model"], **{f"average {name}": value for name, value in state["average"].items()}}
 
 
+def interrupted(trainer: Any, batch: Any, learn: Any) -> Any:
+    """A step, in the second of which Ctrl-C is pressed twice."""
+    if trainer.step == 4:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    return learn(trainer, batch)
+
+
 def test_after_ctrl_c_and_a_kill_the_weights_are_those_of_an_undisturbed_run(
     rtpsp: Call, data: Path, tmp_path: Path
 ) -> None:
-    folder = str(tmp_path / "disturbed")
+    from rtpsp.model.train import Trainer
+
+    folder, learn = str(tmp_path / "disturbed"), Trainer.learn
     process = child(1, *asked(data, "-o", folder))
     process.send_signal(signal.SIGINT)
     _, told = process.communicate("\n", timeout=120)
     assert process.returncode == 130 and "Traceback" not in told, told
     assert told.endswith(f"stopped and saved; go on with: rtpsp train --resume {folder}\n")
+    assert "finishing this step, then saving; Ctrl-C again stops now\n" in told
     assert torch.load(f"{folder}/state.pth", weights_only=True)["step"] == 2
 
     process = child(4, "train", "--resume", folder, *MACHINE)
+    busy = rtpsp("train", "--resume", folder, *MACHINE)
+    assert busy.code == 2 and "is being written by another training" in busy.err
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert torch.load(f"{folder}/state.pth", weights_only=True)["step"] == 3, "of the end of the first epoch"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "learn", lambda trainer, batch: interrupted(trainer, batch, learn))
+        twice = rtpsp("train", "--resume", folder, *MACHINE)
+    assert twice.code == 130
+    assert f"saved last at step 3 of 6; go on with: rtpsp train --resume {folder}\n" in twice.err
 
     done = rtpsp("train", "--resume", folder, *MACHINE)
     assert done.code == 0 and "going on at step 3 of 6" in done.err, done.err
@@ -103,7 +122,8 @@ def test_after_ctrl_c_and_a_kill_the_weights_are_those_of_an_undisturbed_run(
     one, other = weights(Path(folder)), weights(tmp_path / "whole")
     assert one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
     assert undisturbed.out.startswith(f"{tmp_path / 'whole' / 'model.pth'}\n  whole: pspnet18, 2 epochs")
-    lines = undisturbed.err.splitlines()
+    random, *lines = undisturbed.err.splitlines()
+    assert random.startswith("weights: random")
     assert lines[0].startswith(f"images to learn from: 5 of {data}; to validate on: 1 of val")
     assert [bool(re.match(rf"epoch {n}: loss [\d.]+, val [\d.]+ mIoU, \d+ s$", lines[n + 1])) for n in (1, 2)] == [
         True, True,
@@ -126,6 +146,7 @@ def test_after_ctrl_c_and_a_kill_the_weights_are_those_of_an_undisturbed_run(
         (("--device", "gpu"), 2, "no device 'gpu': use cpu, cuda or cuda:1"),
         (("--device", "cuda:99"), 4, "no device cuda:99: PyTorch sees"),
         (("--val-split", "test"), 3, "for split 'test' expected folders test/ and testannot/"),
+        (("--val-split", "test"), 3, "--val-split none trains without validation"),
         (("--labels", "shaeps.txt"), 2, "no label set or file 'shaeps.txt'"),
         (("--labels", "camvid"), 3, "class ids 255 in"),
         (("--init", "none.pth"), 3, "none.pth"),
@@ -145,6 +166,8 @@ def test_what_is_refused_gets_one_line(
 def test_resume_takes_nothing_else_and_needs_a_training(rtpsp: Call, tmp_path: Path) -> None:
     done = rtpsp("train", "--resume", tmp_path, "--lr", "0.1")
     assert done.code == 2 and "got --lr beside --resume" in done.err and done.err.count("\n") == 1
+    done = rtpsp("train", "--resume", tmp_path, "--epochs", "9")
+    assert done.code == 2 and f"; to train on: --init {tmp_path / 'model.pth'} -o another" in done.err
     done = rtpsp("train", "--resume", tmp_path, *MACHINE)
     assert done.code == 3 and "recipe.json cannot be read" in done.err and done.err.count("\n") == 1
     done = rtpsp("train")

@@ -104,7 +104,9 @@ def test_runs_no_code_from_a_checkpoint(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"", "damaged|not a"),
-        (b"no checkpoint at all", "damaged|not a checkpoint"),
+        (b"no checkpoint at all", "net.pth: is text; a checkpoint is what torch.save writes"),
+        ("\u00fc".encode() * 2100, "is text"),
+        (b"\x01\x02 neither", "not a checkpoint"),
         (b"PK\x03\x04 half a zip", "damaged"),
         (pickle.dumps([1, 2]), "damaged|not a|list"),
     ],

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from rtpsp.errors import ModelError
+from rtpsp.labels import LabelSet, distinct_palette
 from rtpsp.model.initial import Initialised, initialise, to_planes
 from rtpsp.model.pspnet import ARCHS, PSPNet, build
+from rtpsp.spec import ModelSpec
 from tests.model.published import Mmsegmentation, Semseg, Smp
 
 WIDTH = 8
@@ -94,6 +96,7 @@ def test_planes_of_a_stem() -> None:
         (lambda: narrow("pspnet50").state_dict(), "of a pspnet50"),
         (lambda: build(ARCHS["pspnet18"].narrowed(16), 5).state_dict(), "not one convolution fits"),
         (lambda: {"a": torch.ones(3)}, "of a layout that rtpsp does not know"),
+        (lambda: {"a": 1, "b": []}, "entry 'a' is int, expected a tensor"),
         (lambda: {k: v * torch.nan for k, v in narrow("pspnet18").state_dict().items()}, "diverged"),
     ],
 )
@@ -103,3 +106,43 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path, conten
     with pytest.raises(ModelError, match=says):
         begin(model, content(), tmp_path / "o.pth")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def named(*names: str) -> LabelSet:
+    return LabelSet("some", names, distinct_palette(len(names)), 255, "a test")
+
+
+@pytest.mark.parametrize(
+    ("its", "says"),
+    [
+        (("Road", "car", "sky"), None),
+        (
+            ("sky", "road", "car"),
+            "its classes are these in another order (it says sky, road, car; here road, car, sky)",
+        ),
+        (("cat", "dog", "cow"), "its classes are others (it says cat, dog, cow; here road, car, sky), so the classifi"),
+    ],
+)
+def test_a_classifier_of_other_classes_is_not_taken(tmp_path: Path, its: tuple[str, ...], says: str | None) -> None:
+    other, model = narrow("pspnet18", 3), narrow("pspnet18", 3)
+    spec = ModelSpec("o", "pspnet18", 64, 96, named(*its))
+    torch.save({"model": other.state_dict(), "rtpsp": {"spec": spec.to_json()}}, tmp_path / "o.pth")
+    told = initialise(model, tmp_path / "o.pth", named("road", "car", "sky"))
+    left = {name for name in told.missing if name.split(".")[0] in ("head", "aux")}
+    classifiers = {f"{head}.classifier.{part}" for head in ("head", "aux") for part in ("weight", "bias")}
+    assert left == (classifiers if says else set())
+    assert classifiers.isdisjoint(told.loaded) == bool(says) and (says or "nothing is left at random") in told.told()
+    assert torch.equal(model.head.classifier.weight, other.head.classifier.weight) == (says is None)
+
+
+def test_what_cannot_begin_a_training_is_said_in_terms_of_trainings(tmp_path: Path) -> None:
+    model = narrow("pspnet18")
+    with pytest.raises(ModelError, match="one tensor of a layout") as caught:
+        begin(model, {"a": torch.ones(3)}, tmp_path / "o.pth")
+    assert "build-engine" not in str(caught.value) and "ResNets in torchvision's naming" in str(caught.value)
+    (tmp_path / "x.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(ModelError, match=r"an ONNX model; a checkpoint is a \.pth or \.safetensors"):
+        initialise(model, tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match=r"is what --resume needs.*take model\.pth \(or best\.pth\) beside it"):
+        state = {"model": {"a": torch.ones(3)}, "averaged": 1, "optimiser": {}, "sums": [], "history": []}
+        begin(model, state, tmp_path / "state.pth")

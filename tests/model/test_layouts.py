@@ -279,3 +279,11 @@ def test_a_backbone_is_no_segmenter(tmp_path: Path) -> None:
     encoder = network("smp-18").get_submodule("encoder")
     with pytest.raises(ModelError, match=r"a ResNet backbone without a pyramid.*--init"):
         open_checkpoint(saved(tmp_path / "net.pth", encoder.state_dict()))
+
+
+def test_what_smp_never_reads_is_told_by_the_file_s_own_names(tmp_path: Path) -> None:
+    torch.save(state_of(Smp(18, 5)), tmp_path / "smp.pth")
+    told = open_checkpoint(tmp_path / "smp.pth").told()
+    line = next(line for line in told.splitlines() if line.startswith("ignored: "))
+    assert "(encoder.layer4." in line or "(encoder.layer3." in line
+    assert line.endswith(": segmentation_models_pytorch's PSPNet of this depth never reads them")
