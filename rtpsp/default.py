@@ -38,6 +38,7 @@ from rtpsp.header import EngineHeader
 
 _log = logging.getLogger(__name__)
 
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 _LOCK = ".lock"
 _POLL_SECONDS = 0.2
 _FAILURES = (BoundNotMet, EngineFileError, MissingError, ModelError)
@@ -183,7 +184,7 @@ def to_engine_path(given: str | None, progress: Progress | None = None, *, confi
     """What a person may give where an engine is wanted: nothing, or an engine file.
 
     Raises:
-        UsageError: An ONNX file was given.
+        UsageError: An ONNX file or a checkpoint was given.
         EngineFileError: No such file.
     """
     if given is None:
@@ -191,6 +192,12 @@ def to_engine_path(given: str | None, progress: Progress | None = None, *, confi
     path = Path(os.path.expanduser(given))
     if path.suffix == ".onnx":
         raise UsageError(f"{given} is a model, an engine was expected: make one with 'rtpsp build-engine {given}'")
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        model = path.with_suffix(".onnx").name
+        raise UsageError(
+            f"{given} is a checkpoint, an engine was expected: make one with 'rtpsp export {given} -o {model}' and "
+            f"'rtpsp build-engine {model}'"
+        )
     return path
 
 

@@ -70,7 +70,7 @@ class Adapted:
         path: The foreign file.
         graph: One input ``image``, one output ``logits``, all sizes static; compared with the original.
         spec: What it says of itself.
-        told: What was found, what was said and what was assumed, as one paragraph.
+        told: What was found, what was said and what was assumed: the file, and below it a line each.
     """
 
     path: Path

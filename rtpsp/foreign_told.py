@@ -35,21 +35,19 @@ def tell(
     normalisation: Normalisation,
     comparison: Comparison,
 ) -> str:
-    """One paragraph."""
+    """The file, and below it a sentence a line, without full stops."""
     opset = original.opset_imports.get("", original.opset_imports.get("ai.onnx", 0))
     maker = " ".join(filter(None, (original.producer_name, original.producer_version)))
     maker = "".join(letter if letter.isprintable() else "?" for letter in maker)
     sentences = [
-        f"{path.name} ({maker + ', ' if maker else ''}opset {opset}) {_takes(foreign, given)} and {_gives(foreign)}",
+        f"{path.name} ({maker + ', ' if maker else ''}opset {opset})",
+        f"{_takes(foreign, given)} and {_gives(foreign)}",
         *_normalises(foreign, spec, normalisation),
-        _pyramid(foreign),
+        *_pyramid(foreign),
         *_assumed(foreign, given, spec, normalisation),
         _agrees(foreign, comparison),
     ]
-    return (
-        ". ".join(sentence[0].upper() + sentence[1:] if place else sentence for place, sentence in enumerate(sentences))
-        + "."
-    )
+    return "\n  ".join(sentences)
 
 
 def _takes(foreign: ForeignGraph, given: Given) -> str:
@@ -87,14 +85,12 @@ def _values(spec: ModelSpec, normalisation: Normalisation) -> str:
     return f"{spec.channels.upper()} by mean {mean}, std {std}"
 
 
-def _pyramid(foreign: ForeignGraph) -> str:
+def _pyramid(foreign: ForeignGraph) -> list[str]:
     head, features = foreign.head, foreign.features
     if head is None or features is None:
-        return (
-            f"no pyramid was found whose maps could be split off its head ({foreign.why_no_head}): it is built as it is"
-        )
+        return []  # the build says why there is no head to split
     maps = ", ".join(f"{height}x{width}" for _, _, height, width in head.maps)
-    return f"its pyramid has maps of {maps} over features of {features[0]}x{features[1]}"
+    return [f"its pyramid has maps of {maps} over features of {features[0]}x{features[1]}"]
 
 
 def _assumed(foreign: ForeignGraph, given: Given, spec: ModelSpec, normalisation: Normalisation) -> list[str]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtpsp.errors import InputError, ModelError, UsageError
-from rtpsp.label_sets import MAX_FILE_ID, ids_text, parse_list, shown, why_no_name
 from rtpsp.label_sets import RGB as RGB
 from rtpsp.label_sets import distinct_palette as distinct_palette
+from rtpsp.label_sets import ids_text, parse_list, shown, why_no_name
+from rtpsp.label_sets.meanings import check_files
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class LabelSet:
         void: Colours that stand for void in colour-coded label files.
         ids: The id that label files give each class, where that is not its position; empty where it is.
         void_ids: Ids that stand for void in label files. Beside `ids` they are all that do; else `ignore` does too.
+        also: Further colours of classes in label files, as (class id, colour): a finer set's classes become one.
+        also_ids: Further ids of classes in label files, as (class id, id).
     """
 
     name: str
@@ -47,6 +50,8 @@ class LabelSet:
     void: tuple[RGB, ...] = ()
     ids: tuple[int, ...] = ()
     void_ids: tuple[int, ...] = ()
+    also: tuple[tuple[int, RGB], ...] = ()
+    also_ids: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -65,25 +70,7 @@ class LabelSet:
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise InputError(f"label set {self.name!r} names {', '.join(twice)} more than once: rename one")
-        self._check_files()
-
-    def _check_files(self) -> None:
-        """Make sure that what is said of label files gives each colour and id one meaning."""
-        if (self.void or self.void_ids) and self.ignore is None:
-            raise InputError(f"label set {self.name!r} has void, but no id for it: say which, as `# ignore: 255`")
-        both = [colour for colour in self.void if colour in self.palette]
-        if both:
-            what = self.names[self.palette.index(both[0])]
-            raise InputError(f"label set {self.name!r} has colour {both[0]} for void and for {what!r}: leave one out")
-        if self.ids and len(self.ids) != len(self.names):
-            raise InputError(f"label set {self.name!r}: {len(self.ids)} ids for {len(self)} classes: give one a class")
-        strange = [value for value in (*self.ids, *self.void_ids) if not 0 <= value <= MAX_FILE_ID]
-        if strange:
-            raise InputError(f"label set {self.name!r} has id {strange[0]} in files, expected 0 to {MAX_FILE_ID}")
-        counted = Counter((*(self.ids or range(len(self))), *self.void_ids))
-        several = [str(value) for value, count in counted.items() if count > 1]
-        if several:
-            raise InputError(f"label set {self.name!r} gives id {', '.join(several[:5])} two meanings: leave one out")
+        check_files(self)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,6 +87,8 @@ class LabelSet:
             **({"void": [list(colour) for colour in self.void]} if self.void else {}),
             **({"ids": list(self.ids)} if self.ids else {}),
             **({"void_ids": list(self.void_ids)} if self.void_ids else {}),
+            **({"also": [[place, list(colour)] for place, colour in self.also]} if self.also else {}),
+            **({"also_ids": [list(pair) for pair in self.also_ids]} if self.also_ids else {}),
         }
 
     @classmethod
@@ -114,6 +103,8 @@ class LabelSet:
             void=tuple((int(r), int(g), int(b)) for r, g, b in values.get("void", ())),
             ids=tuple(int(value) for value in values.get("ids", ())),
             void_ids=tuple(int(value) for value in values.get("void_ids", ())),
+            also=tuple((int(place), (int(r), int(g), int(b))) for place, (r, g, b) in values.get("also", ())),
+            also_ids=tuple((int(place), int(value)) for place, value in values.get("also_ids", ())),
         )
 
 
@@ -194,6 +185,8 @@ def to_label_set(name_or_path: str) -> LabelSet:
     - ``# void: 0 0 0``: a colour that stands for void in colour-coded label files; one such line a colour;
     - ``# ids: 1-20``: what label files call the classes, in order, where that is not 0, 1, 2 ...: ``1-20`` where they
       count from 1, ``0 255`` in black and white masks, ``7 8 11-13`` for any ids;
+    - ``# also: Road 128 0 192``: a further colour of a class in such files, ``# also id: Road 7`` a further id, one a
+      line: labels of a finer set become these classes;
     - ``# void ids: 0``: what label files call void; beside ``ids`` nothing else is void there;
     - ``# source: ...``: where the list is from.
 
@@ -244,6 +237,8 @@ def to_label_list(labels: LabelSet, *, header: bool = False) -> str:
         before += ["# void: {} {} {}".format(*colour) for colour in labels.void]
         before += [f"# ids: {ids_text(labels.ids)}"] if labels.ids else []
         before += [f"# void ids: {ids_text(labels.void_ids)}"] if labels.void_ids else []
+        before += ["# also: {} {} {} {}".format(labels.names[place], *colour) for place, colour in labels.also]
+        before += [f"# also id: {labels.names[place]} {value}" for place, value in labels.also_ids]
     escaped = ("\\" + name if name.startswith(("#", "\\")) else name for name in labels.names)
     classes = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(escaped, labels.palette, strict=True)]
     return "".join(f"{line}\n" for line in (*before, *classes))
@@ -274,15 +269,18 @@ def check_count(labels: LabelSet, classes: int) -> None:
 def _from_text(text: str, name: str, file: str) -> LabelSet:
     listed = parse_list(text, file)
     given = set(listed.colours)
-    given |= set(listed.void)
-    spare = distinct_palette(2 * len(listed.names) + len(listed.void)) if None in given else ()
+    given |= {*listed.void, *(colour for _, colour in listed.also)}
+    spare = distinct_palette(2 * len(listed.names) + len(given)) if None in given else ()
     further = (colour for colour in spare[len(listed.names) :] if colour not in given)
     palette = tuple(
         colour or (spare[position] if spare[position] not in given else next(further))
         for position, colour in enumerate(listed.colours)
     )
     source = listed.source or Path(file).name
-    return LabelSet(name, listed.names, palette, listed.ignore, source, listed.void, listed.ids, listed.void_ids)
+    return LabelSet(
+        name, listed.names, palette, listed.ignore, source, listed.void, listed.ids, listed.void_ids, listed.also,
+        listed.also_ids,
+    )  # fmt: skip
 
 
 def _warn_of_twins(labels: LabelSet, path: Path) -> None:

@@ -59,6 +59,7 @@ def decode(data: NDArray[np.uint8], planes: int = 3) -> Image | None:
     """An image file's picture, turned as its EXIF orientation says (with a fourth plane only if it is a TIFF).
 
     Of samples of 16 bits the upper eight are taken: whatever a picture holds, a value stays the same in all of them.
+    One of 12 or 14 bits that fills their lower ones comes out dark: it has to be stretched to all 16 first.
 
     Args:
         data: The file's bytes, uint8 [n].

@@ -34,7 +34,8 @@ def video_png(result: VideoEvaluation, title: str = "") -> bytes:
         figure = Figure(figsize=(10, 6.5), dpi=DPI, layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _line(above, result, result.frame_miou, "each frame", color=_MIOU, alpha=0.45, linewidth=0.8, **marks)
-        _line(above, result, result.window_miou, f"over {result.window} frames", color=_MIOU, linewidth=2)
+        if result.fills_window:
+            _line(above, result, result.window_miou, f"over {result.window} frames", color=_MIOU, linewidth=2)
         above.axhline(
             evaluation.miou, color="0.2", linestyle="--", linewidth=1, label=f"over the set, {evaluation.miou:.2f} %"
         )
@@ -59,6 +60,7 @@ def video_png(result: VideoEvaluation, title: str = "") -> bytes:
                 below.axhline(value, color=colour, linestyle="--", linewidth=1)
         below.set_ylabel("pixels, %")
         below.set_ylim(bottom=0)
+        below.locator_params(axis="x", integer=True)  # there is no half a frame
         below.set_xlabel(f"frame ({result.names[0]} to {result.names[-1]})")
         for axes in (above, below):
             axes.grid(color="0.9")

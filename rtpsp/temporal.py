@@ -85,6 +85,16 @@ class VideoEvaluation:
                 means.append(_miou(self.found[around].sum(axis=0), self.union[around].sum(axis=0)))
         return tuple(means)
 
+    @property
+    def longest_run(self) -> int:
+        """Frames of the longest run."""
+        return max(run.stop - run.start for run in self.runs)
+
+    @property
+    def fills_window(self) -> bool:
+        """Whether a run has as many frames as the window; if none has, there is no figure of a window."""
+        return self.longest_run >= self.window
+
     @cached_property
     def frame_flicker(self) -> tuple[float | None, ...]:
         """Flicker from the frame before to each one; None for the first of a run."""

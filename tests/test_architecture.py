@@ -32,8 +32,8 @@ MAY_IMPORT = {
 
 LOW = {
     "arrays", "calibration_cache", "calibration_table", "class_mapper", "device_reference", "drawing", "errors",
-    "files", "fit", "foreign_values", "header", "label_sets", "labels", "machine", "onnx_file", "places", "planes",
-    "pooling", "recognise", "runtimes", "smoothing", "spec", "timing", "upsampling",
+    "files", "fit", "foreign_values", "header", "label_sets", "label_sets.meanings", "labels", "machine",
+    "onnx_file", "places", "planes", "pooling", "recognise", "runtimes", "smoothing", "spec", "timing", "upsampling",
 }  # fmt: skip
 
 

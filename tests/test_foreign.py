@@ -279,7 +279,7 @@ def test_normalisation_as_it_is_said(tmp_path: Path, given: Given, order: str, m
     expected = ask(path, np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32))[0]
     np.testing.assert_array_equal(class_map_of(adapted, frames), expected)
     assert adapted.spec.channels == order and adapted.spec.mean == pytest.approx(mean)
-    assumed = [word for word in ("RGB order", "ImageNet's mean") if word in adapted.told.partition("Assumed: ")[2]]
+    assumed = [word for word in ("RGB order", "ImageNet's mean") if word in adapted.told.partition("assumed: ")[2]]
     order_is_told = given.order or (given.mean and given.mean[0] > 0)
     assert assumed == ([] if order_is_told else ["RGB order"]) + ([] if given.mean else ["ImageNet's mean"])
 
@@ -447,7 +447,7 @@ def test_names_that_the_passes_give_are_taken(tmp_path: Path) -> None:
     frames = frame_of(adapted)
     np.testing.assert_array_equal(class_map_of(adapted, frames), ask(path, imagenet(frames), "frames")[0])
     assert re.match(
-        r"x\.onnx \(opset 17\) takes 'logits', float32 NCHW of 3 planes at 24x32, and gives 'frames'", adapted.told
+        r"x\.onnx \(opset 17\)\n  takes 'logits', float32 NCHW of 3 planes at 24x32, and gives 'frames'", adapted.told
     )
 
 

@@ -166,7 +166,7 @@ def test_it_answers_as_torch_does(
 ) -> None:
     adapted, network = taken(name, dynamo, opset, size, dynamic)
     two = "aligned" in name
-    assert "Its pyramid has maps of 1x1, 2x2, 3x3, 6x6 over features of" in adapted.told
+    assert "\n  its pyramid has maps of 1x1, 2x2, 3x3, 6x6 over features of" in adapted.told
     assert adapted.spec.output_stride == 4 and adapted.spec.arch == "pspnet"
     assert ("'second' is left out" in adapted.told) == two
     assert ("(--size)" in adapted.told) == dynamic

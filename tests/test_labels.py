@@ -195,6 +195,11 @@ def test_only_plain_digits_are_a_colour(tmp_path: Path) -> None:
     assert to_label_set(written(tmp_path, "plot 1 2 m²\nplot 1 2 ²\n")).names == ("plot 1 2 m²", "plot 1 2 ²")
 
 
+@pytest.mark.parametrize("name", ["door, window", "1,2", "lot 1, 2, 3", "a,1,2,3,b", "a;b;c;d"])
+def test_commas_alone_are_of_a_name(tmp_path: Path, name: str) -> None:
+    assert to_label_set(written(tmp_path, f"{name}\n")).names == (name,)
+
+
 def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
     assert to_label_set(written(tmp_path, "\n".join(f"c{n}" for n in range(255)))).ignore == 255
     assert to_label_set(written(tmp_path, "\n".join(f"c{n}" for n in range(256)))).ignore is None
@@ -228,11 +233,25 @@ def test_255_is_void_only_where_it_is_no_class(tmp_path: Path) -> None:
         ("# ids: 5-1\nroad\ncar\n", "ids has '5-1'"),
         ("# ids: 4 4\nroad\ncar\n", "gives id 4 two meanings"),
         ("# void ids: 1\nroad\ncar\n", "gives id 1 two meanings"),
+        ("# also: Road\nroad\n", "line 1: also is 'Road', expected a class and a colour, as `Road 128 0 192`"),
+        ("# also: car 1 2 3\nroad\n", "line 1: 'car' is no class of the list"),
+        ("# also: road 1 2 3\nroad 1 2 3\n", r"gives colour \(1, 2, 3\) two meanings"),
+        ("# void: 9 9 9\n# also: road 9 9 9\nroad\n", r"gives colour \(9, 9, 9\) two meanings"),
+        ("# also: road 1 2 3\n# also: car 1 2 3\nroad\ncar\n", r"gives colour \(1, 2, 3\) two meanings"),
+        ("# also id: 7\nroad\n", "line 1: also id is '7', expected a class and an id, as `Road 7`"),
+        ("# also id: road 7-9\nroad\n", "also id is 'road 7-9'"),
+        ("# also id: car 7\nroad\n", "line 1: 'car' is no class of the list"),
+        ("# also id: road 1\nroad\ncar\n", "gives id 1 two meanings"),
+        ("# also id: road 255\nroad\n", "gives id 255 two meanings"),
         ("\\ \n", r"is blank"),
         ("road #12345\n", "'#12345' of 'road' is not #RRGGBB"),
         ("road #1234567a\n", "is not #RRGGBB"),
         ("road #zzzzzz\n", "is not #RRGGBB"),
         ("road 1 2 256\n", "'1 2 256' of 'road' is beyond 255"),
+        ("road,128,64,128\n", "line 1: 'road,128,64,128' looks like a name and a colour: write `road 128 64 128`$"),
+        ("car\ntraffic light; 250; 170; 30\n", "line 2: .* looks like .*: write `traffic light 250 170 30`$"),
+        ("0,road,128,64,128\n", "write `road 128 64 128`$"),
+        ("road,#804080\n", "write `road #804080`$"),
     ],
 )
 def test_lists_that_cannot_be_read(tmp_path: Path, text: str, expected: str) -> None:
@@ -279,6 +298,16 @@ def test_a_list_says_what_label_files_hold(tmp_path: Path) -> None:
     labels = to_label_set(written(tmp_path, text))
     assert labels.void == ((0, 0, 0), (64, 64, 64)) and labels.ids == (7, 8, 11, 12, 13)
     assert labels.void_ids == (0, 9, 10) and len(labels) == 5
+
+
+def test_a_class_of_several_colours_and_ids(tmp_path: Path) -> None:
+    text = "# also: Road 128 0 192\n# also id: traffic light 7\n# also: traffic light #010203\nroad\ntraffic light\n"
+    labels = to_label_set(written(tmp_path, text))
+    assert labels.also == ((0, (128, 0, 192)), (1, (1, 2, 3))) and labels.also_ids == ((1, 7),)
+    assert LabelSet.from_dict(labels.to_dict()) == labels
+    again = to_label_set(written(tmp_path, to_label_list(labels, header=True)))
+    assert (again.also, again.also_ids, again.palette) == (labels.also, labels.also_ids, labels.palette)
+    assert "also" not in to_label_list(labels) and not {"also", "also_ids"} & CAMVID.to_dict().keys()
 
 
 def test_a_list_with_its_header_reads_back_whole(tmp_path: Path) -> None:

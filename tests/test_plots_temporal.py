@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rtpsp.arrays import Image
 from rtpsp.evaluate import Evaluation
+from rtpsp.figure import to_png
 from rtpsp.labels import LabelSet, distinct_palette
 from rtpsp.plots_temporal import video_png
 from rtpsp.runs import Run, find_runs
@@ -60,6 +62,25 @@ def test_what_is_drawn_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.isnan(flicker[0]) and flicker[1:] == [10, 10, 10]
     changes = drawn["ground truth changes"][1]
     assert np.isnan(changes[0]) and changes[1:] == [20, 20, 20]
+
+
+def test_a_window_that_is_longer_than_the_film_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "over 3 frames" in lines(film(3), monkeypatch)
+    assert "over 3 frames" not in lines(film(2), monkeypatch)
+    assert "over 3 frames" not in lines(film(4, drives=2), monkeypatch), "two runs of two"
+
+
+@pytest.mark.parametrize("frames", [2, 3, 40])
+def test_ticks_are_frames(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[float] = []
+
+    def keep(figure: Figure) -> bytes:
+        ticks.extend(figure.axes[1].get_xticks())
+        return to_png(figure)
+
+    monkeypatch.setattr("rtpsp.plots_temporal.to_png", keep)
+    video_png(film(frames))
+    assert len(ticks) > 1 and all(tick == int(tick) for tick in ticks), ticks
 
 
 def test_a_line_ends_with_its_run_and_has_a_gap_where_all_is_void(monkeypatch: pytest.MonkeyPatch) -> None:

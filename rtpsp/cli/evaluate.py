@@ -34,7 +34,7 @@ SECTIONS = {"Video": ("video", "window", "smooth", "plot")}
     "--data",
     required=True,
     metavar="DIR|LIST|URI",
-    help="SPLIT/ + SPLITannot/, images/ + labels/, a list of pairs, or sim://street?frames=60.",
+    help="SPLIT/ + SPLITannot/, images/ + labels/, a list of pairs, or sim://street?frames=60&step=15.",
 )
 @click.option("--split", default="val", show_default=True, help="Which part of a folder.")
 @click.option(
@@ -57,8 +57,10 @@ SECTIONS = {"Video": ("video", "window", "smooth", "plot")}
     "--window", type=click.IntRange(1), metavar="N", help="Frames of a sliding window of mIoU.  [default: 15]"
 )
 @click.option(
-    "--smooth", is_flag=True, help="Filter the scores over time, as it lowers flicker (engines built with --tail host)."
-)
+    "--smooth", is_flag=True,
+    help="Filter the scores over time, as it lowers flicker; takes an engine that gives scores, which 'build-engine' "
+    "builds by itself where they are coarser than the model's input, else with --tail host.",
+)  # fmt: skip
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -84,11 +86,12 @@ def command(
     """Measure ENGINE, or the shipped model's, on labelled images: mIoU, IoU of each class, pixel accuracy.
 
     DATA is a folder in SegNet's layout, val/0001.png beside valannot/0001.png; a folder with images/ and labels/; a
-    text file with an image and its labels on each line; or the simulator. Labels are PNGs of class ids, void included;
-    accuracy is measured at their own size.
+    text file with an image and its labels on each line; or the simulator. Labels are PNGs of class ids, void included,
+    or of the colours that the engine's label set has; accuracy is measured at their own size.
 
     With --video, flicker is the share of pixels whose class changes from one frame to the next where that of the labels
-    does not. Names say which frames follow each other: drive_0017.png, drive_0018.png.
+    does not. Names say which frames follow each other: drive_0017.png, drive_0018.png. The simulator then gives every
+    frame (step=1), where it else gives every 15th.
     """
     _check_options(video, against, {"--window": window, "--smooth": smooth, "--plot": plot})
     with importing():
@@ -96,6 +99,7 @@ def command(
 
         from rtpsp.agreement import check_same_classes, evaluate_pair
         from rtpsp.data.dataset import open_dataset
+        from rtpsp.data.simulated import each_frame
         from rtpsp.default import to_engine_path
         from rtpsp.engine import load_engine
         from rtpsp.engine.base import EngineOptions, check_mask_size, check_scores
@@ -116,6 +120,7 @@ def command(
     if plot:
         plot = _png_path(plot, "--plot")
     check_writable(json_path)
+    data = each_frame(data) if video else data
     samples = open_dataset(data, split)
     if video:
         find_runs(samples.names)  # before an engine is built

@@ -44,8 +44,14 @@ def video_lines(over_time: VideoEvaluation, smooth: bool) -> str:
         f"flicker {flicker} % of the pixels whose labels stay from frame to frame; labels change at {changes} %, "
         f"where {followed} % are right at once"
     ]
+    steps = sorted({run.step for run in over_time.runs if run.step})
+    if steps != [1]:
+        apart = f"{steps[0]} to {steps[-1]}" if len(steps) > 1 else str(steps[0])
+        lines.append(f"each frame {apart} after the one before, by their numbers: flicker is over that time")
+    if not over_time.fills_window:
+        lines.append(f"{_frames(over_time)}, fewer than the window of {over_time.window}")
     means = {miou: name for miou, name in zip(over_time.window_miou, over_time.names, strict=True) if miou is not None}
-    if means:
+    if means and over_time.fills_window:
         low, high = min(means), max(means)
         lines.append(
             f"mIoU over {over_time.window} frames: {low:.2f} at {means[low]} to {high:.2f} at {means[high]}; "
@@ -54,6 +60,12 @@ def video_lines(over_time: VideoEvaluation, smooth: bool) -> str:
     if smooth:
         lines.append("scores were smoothed over time")
     return "\n".join(lines)
+
+
+def _frames(over_time: VideoEvaluation) -> str:
+    frames = over_time.longest_run
+    plural = "" if frames == 1 else "s"
+    return f"{frames} frame{plural}" if len(over_time.runs) == 1 else f"{frames} frame{plural} in the longest run"
 
 
 def accuracy_table(result: Evaluation, pair: Pair | None, over_time: VideoEvaluation | None) -> Table:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap
 from rtpsp.errors import DataError
-from rtpsp.label_sets import MAX_FILE_ID, ids_text
+from rtpsp.label_sets import MAX_FILE_ID, distinct_palette, ids_text
 from rtpsp.labels import LabelSet
 
 SHOWN = 5  # values in one error message
+NEAR = 2  # levels of a channel: so little lies between what was typed and what was meant
 MANY = 3  # times the classes: so many unknown colours were made, not chosen
 
 
@@ -23,8 +24,8 @@ def from_ids(ids: ClassMap, labels: LabelSet, path: Path) -> ClassMap:
 
     Args:
         ids: uint8 or int32 [H, W], as they are stored.
-        labels: Says what they mean: `LabelSet.ids` and `LabelSet.void_ids`. Without either the ids are the classes'
-            positions, and none is refused here.
+        labels: Says what they mean: `LabelSet.ids`, `LabelSet.void_ids` and `LabelSet.also_ids`. Without any of these
+            the ids are the classes' positions, and none is refused here.
         path: What errors call the file.
 
     Returns:
@@ -33,14 +34,14 @@ def from_ids(ids: ClassMap, labels: LabelSet, path: Path) -> ClassMap:
     Raises:
         DataError: An id that the set does not list.
     """
-    if not labels.ids and not labels.void_ids:
+    if not labels.ids and not labels.void_ids and not labels.also_ids:
         return ids
     table = _id_table(labels)
     found = table[ids]
     if found.min(initial=0) < 0:
         counts = np.bincount(ids[found < 0])
         strange = {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
-        expected = ids_text(labels.ids or tuple(range(len(labels))))
+        expected = ids_text((*(labels.ids or range(len(labels))), *(value for _, value in labels.also_ids)))
         void = f" and {ids_text(labels.void_ids)} for void" if labels.void_ids else ""
         shifted = labels.ids and str(labels.ignore) in strange
         hint = "are they shifted already? Then use a list without `# ids`" if shifted else "use the set of these files"
@@ -56,7 +57,7 @@ def from_colours(picture: NDArray[np.uint8], labels: LabelSet, path: Path) -> Cl
 
     Args:
         picture: uint8 [H, W, 3] BGR.
-        labels: Its palette, and `LabelSet.void` for what is no class.
+        labels: Its palette and `LabelSet.also`, and `LabelSet.void` for what is no class.
         path: What errors call the file.
 
     Returns:
@@ -79,13 +80,41 @@ def from_colours(picture: NDArray[np.uint8], labels: LabelSet, path: Path) -> Cl
         counts: Counter[str] = Counter()
         for value, length in zip(stretches[unknown].tolist(), lengths[unknown].tolist(), strict=True):
             counts[f"#{value:06X}"] += length
-        made, commonest = len(counts) > MANY * len(labels), max(counts, key=lambda colour: counts[colour])
+        if labels.palette == distinct_palette(len(labels)) and not labels.also:  # what a list without colours gets
+            raise DataError(
+                f"label {path} is coloured ({_counted(counts)}), and label set {labels.name!r} gives its classes no "
+                f"colours of its own: write each one's into the list, as `{labels.names[0]} #804080`, or save class ids"
+            )
         raise DataError(
             f"label {path} has colours {_counted(counts)}, which label set {labels.name!r} has for no class: "
-            + ("so many come of a JPEG or of resizing; export it again, with nearest neighbours" if made else
-               f"use a list that has them too, as classes or as void by a line such as `# void: {commonest}`")
-        )  # fmt: skip
+            f"{_colour_hint(counts, labels)}"
+        )
     return np.repeat(classes[place], lengths).reshape(picture.shape[:2])
+
+
+def _colour_hint(counts: Counter[str], labels: LabelSet) -> str:
+    """What to do about colours that are no class's."""
+    if len(counts) > MANY * len(labels):
+        return "so many come of a JPEG or of resizing; export it again, with nearest neighbours"
+    known = np.array((*labels.palette, *labels.void, *(colour for _, colour in labels.also)), np.int32)
+    names = (*labels.names, *["void"] * len(labels.void), *(labels.names[place] for place, _ in labels.also))
+    near: list[str] = []
+    others: list[str] = []
+    for colour, _ in counts.most_common():
+        apart = np.abs(known - np.array(tuple(bytes.fromhex(colour[1:])))).max(axis=1)
+        nearest = int(apart.argmin())
+        meant = "".join(f"{channel:02X}" for channel in known[nearest])
+        if apart[nearest] > NEAR:
+            others.append(colour)
+        elif len(near) < SHOWN:
+            near.append(f"{colour}: {names[nearest]} is #{meant}")
+    hints = [f"mend the list or the files where they nearly agree ({', '.join(near)})"] if near else []
+    if others:
+        hints.append(
+            f"use a list that has them too: as classes, of one (`# also: {labels.names[0]} {others[0]}`), or as void "
+            f"by a line such as `# void: {others[0]}`"
+        )
+    return "; ".join(hints)
 
 
 @lru_cache(maxsize=8)
@@ -93,6 +122,8 @@ def _id_table(labels: LabelSet) -> NDArray[np.int32]:
     """Class by stored id; -1 for an id without a meaning."""
     table = np.full(MAX_FILE_ID + 1, -1, np.int32)
     table[list(labels.ids or range(len(labels)))] = np.arange(len(labels))
+    for place, value in labels.also_ids:
+        table[value] = place
     ignore = -1 if labels.ignore is None else labels.ignore
     void = [*labels.void_ids, *([ignore] if not labels.ids and 0 <= ignore <= MAX_FILE_ID else [])]
     table[void] = ignore
@@ -109,8 +140,10 @@ def _colour_table(labels: LabelSet) -> tuple[NDArray[np.uint32], NDArray[np.inte
             f"label set {labels.name!r} has {', '.join(twins[:SHOWN])} in one colour, expected one colour a class: "
             "labels in these colours cannot be read; change one, or use labels that hold ids"
         )
-    packed = [(r << 16) | (g << 8) | b for r, g, b in (*labels.palette, *labels.void)]
-    classes = np.array([*range(len(labels)), *[labels.ignore] * len(labels.void)], _dtype(labels))
+    further = [colour for _, colour in labels.also]
+    packed = [(r << 16) | (g << 8) | b for r, g, b in (*labels.palette, *labels.void, *further)]
+    void, also = [labels.ignore] * len(labels.void), [place for place, _ in labels.also]
+    classes = np.array([*range(len(labels)), *void, *also], _dtype(labels))
     order = np.argsort(packed)
     return np.array(packed, np.uint32)[order], classes[order]
 

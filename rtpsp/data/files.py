@@ -29,6 +29,7 @@ from rtpsp.spec import Planes
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 LABEL_SUFFIXES = frozenset({".png"})
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts"})
 CITYSCAPES = ("leftImg8bit", "gtFine")
 SHOWN = 5  # names in one error message
 
@@ -130,6 +131,8 @@ def find_pairs(path: Path, split: str) -> tuple[FilePair, ...]:
         DataError: Nothing there, no known layout, or files without a partner.
     """
     if path.is_file():
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise DataError(f"{path} is a video, which has no labels: give a folder of frames and their labels")
         return _from_list(path)
     if not path.is_dir():
         raise DataError(f"no data set at {path}: give a folder, a list of pairs, or sim://street")

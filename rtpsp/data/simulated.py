@@ -8,11 +8,13 @@
     fps       frames a second of the street's camera              30
     step      frames from one sample to the next                  15: half a second at 30 fps
 
-Neighbouring frames of a video hardly differ; a wide step shows more of the street for the same work.
+Neighbouring frames of a video hardly differ; a wide step shows more of the street for the same work. What is measured
+over time takes every frame (`each_frame`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -122,6 +124,14 @@ def find_frames(uri: str, make: MakeScene | None = None) -> tuple[SimulatedFrame
     except ValueError as error:
         raise SourceError(f"{uri!r}: {error}") from error
     return tuple(SimulatedFrame(drive, number * step) for drive in drives for number in range(frames))
+
+
+def each_frame(uri: str) -> str:
+    """The URI with every frame of its streets, where it does not say a step itself; other paths as they are."""
+    if not uri.startswith(SCHEME) or re.search(r"[?&]step=", uri):
+        return uri
+    begin = uri.rstrip("?&")
+    return f"{begin}{'&' if '?' in begin else '?'}step=1"
 
 
 def _make_street(height: int, width: int, fps: float, seed: int) -> Scene:

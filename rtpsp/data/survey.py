@@ -79,8 +79,8 @@ def survey(dataset: Dataset, labels: LabelSet, tell: Callable[[str, int, int], N
                 images_with[value] += 1
     if not pixels.any():
         raise DataError(
-            f"all {len(looks)} labels of {dataset.source} are void (id {labels.ignore}) throughout, expected pixels of "
-            f"classes: is {labels.name!r} the label set that they were made with?"
+            f"all {len(looks)} labels of {_where(dataset)} are void (id {labels.ignore}) throughout, expected pixels "
+            f"of classes: is {labels.name!r} the label set that they were made with?"
         )
     return Survey(pixels, images_with, void, len(looks), Counter(look.size for look in looks))
 
@@ -143,7 +143,7 @@ def _check(dataset: Dataset, labels: LabelSet, looks: Sequence[_Look], strange: 
         found = [f"{name} ({_ids(counts)})" for name, counts in strange.items()]
         parts.append(
             f"class ids {_ids(ids)} in {_files(found)}, where label set {labels.name!r} has 0 to {len(labels) - 1} and "
-            f"{void}{_counting_hint(labels, ids)}"
+            f"{void}{_counting_hint(labels, ids, looks)}"
         )
     if misfits:
         parts.append(f"label and image differ in size (HxW) in {_files(misfits)}")
@@ -152,14 +152,27 @@ def _check(dataset: Dataset, labels: LabelSet, looks: Sequence[_Look], strange: 
     if parts:
         count = len(strange) + len(misfits) + len(unreadable)
         raise DataError(
-            f"{count} of {len(looks)} samples of {dataset.source} do not fit: {'; '.join(parts)}; mend these files, "
+            f"{count} of {len(looks)} samples of {_where(dataset)} do not fit: {'; '.join(parts)}; mend these files, "
             "take them out, or name the label set that they were made with"
         )
 
 
-def _counting_hint(labels: LabelSet, ids: Counter[int]) -> str:
-    """The likeliest mistake: ids that count from 1."""
-    return f" (do they count from 1? Give a list with `# ids: 1-{len(labels)}`)" if set(ids) == {len(labels)} else ""
+def _where(dataset: Dataset) -> str:
+    return f"{dataset.source}, split {dataset.split}" if dataset.split else dataset.source
+
+
+def _counting_hint(labels: LabelSet, ids: Counter[int], looks: Sequence[_Look]) -> str:
+    """The likeliest mistake, where the strange ids are those behind the classes': ids from 1, or too short a list."""
+    found = {value for look in looks for value, _ in look.counts if value != labels.ignore}
+    beyond = max(ids)
+    if beyond - len(labels) >= len(ids):
+        return ""
+    if len(ids) == 1 and 0 not in found:
+        return f" (do they count from 1? Give a list with `# ids: 1-{len(labels)}`)"
+    if len(found) > len(labels):
+        missing = "a class is missing from the list" if len(ids) == 1 else f"{len(ids)} classes are missing from it"
+        return f" ({len(found)} ids, {len(labels)} names: {missing}, or an id is void: `# ignore: {beyond}`)"
+    return ""
 
 
 def _ids(counts: dict[int, int]) -> str:

@@ -43,7 +43,6 @@ class ForeignGraph:
         left_out: Names of the outputs that are gone.
         head: The fusion of the pyramid that computes most, if one can be split; None otherwise.
         features: Height and width of the features that the pyramid pools; None without a head.
-        why_no_head: Why none can be split, in words; empty where one can.
         half: The original computes in FP16.
     """
 
@@ -57,7 +56,6 @@ class ForeignGraph:
     left_out: tuple[str, ...]
     head: Head | None
     features: Size | None
-    why_no_head: str
     half: bool
 
 
@@ -169,13 +167,11 @@ def _before(value: ir.Value) -> set[str]:
     return names
 
 
-def _pyramid(model: ir.Model) -> tuple[Head | None, Size | None, str]:
-    found = find_heads(model)
-    heads = [head for head in found if not head.reason]
+def _pyramid(model: ir.Model) -> tuple[Head | None, Size | None]:
+    heads = [head for head in find_heads(model) if not head.reason]
     if not heads:
-        reasons = [f"{head.conv}: {head.reason}" for head in found]
-        return None, None, reasons[-1] if reasons else "no convolution reads a concatenation"
+        return None, None
     head = max(heads, key=lambda one: one.multiply_adds)
     values = {value.name: value for node in model.graph for value in node.outputs}
     shape = static_shape(values.get(head.features[0]))
-    return head, None if shape is None else (shape[2], shape[3]), ""
+    return head, None if shape is None else (shape[2], shape[3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,12 @@ RGB = tuple[int, int, int]
 
 MAX_NAME = 200
 """Characters of a class name."""
+
+_SEPARATED = re.compile(
+    r"(?:[0-9]+\s*[,;]\s*)?(?P<name>[^,;]+?)\s*[,;]\s*"
+    r"(?P<colour>[0-9]{1,3}\s*[,;]\s*[0-9]{1,3}\s*[,;]\s*[0-9]{1,3}|#[0-9A-Fa-f]{6})"
+)
+"""A line of a table: a name and a colour, and perhaps an id before them, with commas or semicolons between."""
 
 MAX_FILE_ID = 65535
 """The largest id of a label file: PNG has samples of 16 bits at most."""
@@ -28,6 +35,8 @@ class ClassList:
         void: Colours that stand for void in colour-coded label files.
         ids: The id that label files give each class; empty where that is its position.
         void_ids: Ids that stand for void in label files.
+        also: Further colours of classes in label files, with the class ids.
+        also_ids: Further ids of classes in label files, with the class ids.
     """
 
     names: tuple[str, ...]
@@ -37,6 +46,8 @@ class ClassList:
     void: tuple[RGB, ...] = ()
     ids: tuple[int, ...] = ()
     void_ids: tuple[int, ...] = ()
+    also: tuple[tuple[int, RGB], ...] = ()
+    also_ids: tuple[tuple[int, int], ...] = ()
 
 
 def parse_list(text: str, file: str) -> ClassList:
@@ -54,19 +65,22 @@ def parse_list(text: str, file: str) -> ClassList:
     first: dict[str, int] = {}
     header: dict[str, str] = {}
     void: list[RGB] = []
+    also: list[tuple[str, str, str]] = []
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line, where = line.strip(), f"{file}, line {number}"
         if line.startswith("#") or not line:
             key, _, value = line[1:].partition(":")
             if not names and key.strip() == "void":
                 void.append(_parse_void(value.strip(), where))
+            elif not names and key.strip() in ("also", "also id"):
+                also.append((key.strip(), value.strip(), where))
             elif not names and key.strip() in ("ignore", "source", "ids", "void ids"):
                 header[key.strip()] = value.strip()
             continue
         label, colour = _parse_line(line.removeprefix("\\"), where)
         if why := why_no_name(label):
             raise InputError(f"{where}: {why}")
-        before = first.setdefault("".join(label.casefold().split()), number)
+        before = first.setdefault(_bare(label), number)
         if before != number:
             raise InputError(
                 f"{file}: lines {before} and {number} both name {shown(label)}, but for case and blanks: rename one"
@@ -80,7 +94,18 @@ def parse_list(text: str, file: str) -> ClassList:
     if ids and len(ids) != len(names):
         raise InputError(f"{file}: {len(ids)} ids for {len(names)} classes: give one a class, in order, as 1-20")
     void_ids = _parse_ids(header.get("void ids", ""), "void ids", file)
-    return ClassList(tuple(names), tuple(colours), ignore, header.get("source", ""), tuple(void), ids, void_ids)
+    places = {_bare(name): place for place, name in enumerate(names)}
+    also_colours = tuple(_parse_also(value, places, where) for key, value, where in also if key == "also")
+    also_ids = tuple(_parse_also_id(value, places, where) for key, value, where in also if key == "also id")
+    return ClassList(
+        tuple(names), tuple(colours), ignore, header.get("source", ""), tuple(void), ids, void_ids, also_colours,
+        also_ids,
+    )  # fmt: skip
+
+
+def _bare(name: str) -> str:
+    """What tells names apart: neither case nor blanks."""
+    return "".join(name.casefold().split())
 
 
 def _parse_line(line: str, where: str) -> tuple[str, RGB | None]:
@@ -97,6 +122,9 @@ def _parse_line(line: str, where: str) -> tuple[str, RGB | None]:
             raise InputError(f"{where}: colour {shown(' '.join(words[1:]))} of {shown(words[0])} is beyond 255")
         red, green, blue = (int(word) for word in words[1:])
         return words[0], (red, green, blue)
+    if table := _SEPARATED.fullmatch(line):
+        meant = " ".join((table["name"], *re.split(r"[,;\s]+", table["colour"])))
+        raise InputError(f"{where}: {shown(line)} looks like a name and a colour: write `{meant}`")
     return line, None
 
 
@@ -117,6 +145,27 @@ def _parse_void(value: str, where: str) -> RGB:
     if colour is None:
         raise InputError(f"{where}: void is {shown(value)}, expected R G B or #RRGGBB, one such line a colour")
     return colour
+
+
+def _parse_also(value: str, places: dict[str, int], where: str) -> tuple[int, RGB]:
+    name, colour = _parse_line(value, where)
+    if colour is None:
+        raise InputError(f"{where}: also is {shown(value)}, expected a class and a colour, as `Road 128 0 192`")
+    return _place(name, places, where), colour
+
+
+def _parse_also_id(value: str, places: dict[str, int], where: str) -> tuple[int, int]:
+    name, _, word = value.rpartition(" ")
+    ids = _parse_ids(word, "also id", where)
+    if not name.strip() or len(ids) != 1:
+        raise InputError(f"{where}: also id is {shown(value)}, expected a class and an id, as `Road 7`")
+    return _place(name.strip(), places, where), ids[0]
+
+
+def _place(name: str, places: dict[str, int], where: str) -> int:
+    if _bare(name) not in places:
+        raise InputError(f"{where}: {shown(name)} is no class of the list: write a name that has a line below")
+    return places[_bare(name)]
 
 
 def _parse_ids(value: str, what: str, file: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtpsp.arrays import ClassMap, Image
 from rtpsp.build import BuildOptions, build_engine
 from rtpsp.labels import CAMVID
 from tests.cli.conftest import Call
@@ -112,3 +113,60 @@ def test_frames_in_another_order_are_refused_before_an_engine_is_looked_for(rtps
     (tmp_path / "list.txt").write_text("images/01.png labels/01.png\nimages/00.png labels/00.png\n")
     done = rtpsp("eval", tmp_path / "none.engine", "--data", tmp_path / "list.txt", "--video")
     assert done.code == 3 and "images/00.png comes after images/01.png" in done.err, done.err
+
+
+class Still:
+    """A street on which nothing moves, made at once."""
+
+    def __init__(self, height: int, width: int, fps: float, seed: int) -> None:
+        self.size = height, width
+
+    def draw(self, index: int, /) -> Image:
+        return np.zeros((*self.size, 3), np.uint8)
+
+    def truth(self, index: int, /) -> ClassMap:
+        return np.full(self.size, ROAD, np.uint8)
+
+
+def test_the_simulator_gives_every_frame_unless_it_is_told_a_step(
+    rtpsp: Call, colour_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtpsp.data.simulated._make_street", Still)
+    for words, step in (("", 1), ("&step=4", 4)):
+        data = f"sim://street?frames=2&w=160&h=120{words}"
+        done = rtpsp("eval", colour_engine, "--data", data, "--video")
+        assert done.code == 0 and not done.err, done.err
+        assert f"{data.removesuffix('&step=4')}&step={step}: 2 images" in done.out
+        assert ("each frame 4 after the one before" in done.out) == (step == 4)
+    assert "step=15" in rtpsp("eval", "--help").out
+
+
+def test_a_window_that_no_run_fills_has_no_figure(rtpsp: Call, colour_engine: Path, drive: Path) -> None:
+    for window, full in ((3, True), (99, False)):
+        done = rtpsp("eval", colour_engine, "--data", drive, "--video", "--window", window)
+        assert done.code == 0 and not done.err, done.err
+        assert ("mIoU over 3 frames" in done.out) == full and ("mIoU over 99" in done.out) is False
+        assert ("\n3 frames, fewer than the window of 99\n" in done.out) != full
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["first.onnx"], 2, "is a model, an engine was expected: make one with 'rtpsp build-engine first.onnx'"),
+        (["model.pth"], 2, "model.pth is a checkpoint, an engine was expected: make one with 'rtpsp export model.pth"),
+        (["--data", "o.mp4"], 3, "o.mp4 is a video, which has no labels: give a folder of frames and their labels"),
+        (["--data", "."], 3, "for split 'val' expected folders val/ and valannot/"),
+    ],
+)  # fmt: skip
+def test_what_is_no_engine_and_what_is_no_data(
+    words: list[str], code: int, says: str, rtpsp: Call, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data are looked at first: no engine is built for these."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path / "engines"))
+    for name in ("first.onnx", "model.pth", "o.mp4"):
+        Path(name).touch()
+    data = [] if "--data" in words else ["--data", str(drive)]
+    done = rtpsp("eval", *words, *data)
+    assert done.code == code and says in done.err and done.err.count("\n") == 1, done.err
+    assert not Path("engines").exists()

@@ -46,10 +46,12 @@ def test_an_engine_of_a_foreign_model(rtpsp: Call, here: Path, pspnet_model: Pat
     words = ("--labels", "camvid", *SIZE, "--bgr", *values, "--name", "mine", "--save-model", "kept.onnx")
     done = rtpsp(*BUILD, *words, "--fp32")
     assert done.code == 0, done.err
-    told, kept, *_ = done.out.splitlines()
-    assert told.startswith("x.onnx (rtpsp, opset 19) takes 'pixels', float32 NCHW of 3 planes at 48x64 (--size), and")
-    assert "Mean and std are on 0..1: BGR by mean 0.485 0.456 0.406, std" in told and "Assumed" not in told
-    assert kept == "kept.onnx: the model with what was said of it"
+    file, takes, values_told, pyramid, agrees, kept, *_ = done.out.splitlines()
+    assert file == "x.onnx (rtpsp, opset 19)"
+    assert takes.startswith("  takes 'pixels', float32 NCHW of 3 planes at 48x64 (--size), and gives 'scores'")
+    assert values_told.startswith("  mean and std are on 0..1: BGR by mean 0.485 0.456 0.406, std")
+    assert pyramid.startswith("  its pyramid has") and agrees.startswith("  class agreement with the original")
+    assert "assumed" not in done.out and kept == "kept.onnx: the model with what was said of it"
     header = read_engine_file(Path("x.engine")).header
     assert header.options["model"] == "kept.onnx" and header.spec.channels == "bgr"
     rtpsp("build-engine", pspnet_model, "-o", "own.engine", "--fp32", *OPTIONS)

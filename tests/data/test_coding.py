@@ -77,8 +77,43 @@ def test_unknown_colours_are_counted_and_never_taken_for_the_nearest(tmp_path: P
     picture[0, 0] = (129, 64, 128)  # one off the road, and the first to be met
     with pytest.raises(DataError) as caught:
         read_class_ids(write(tmp_path / "street.png", picture), LABELS)
-    for words in ("street.png has colours #102030 (3 pixels), #804081 (1 pixels)", "'mine'", "`# void: #102030`"):
+    for words in (
+        "street.png has colours #102030 (3 pixels), #804081 (1 pixels)",
+        "'mine'",
+        "`# void: #102030`",
+        "(#804081: road is #804080)",
+    ):
         assert words in str(caught.value)
+
+
+def test_further_colours_and_ids_of_a_class() -> None:
+    labels = LabelSet("fine", ("road", "car"), (ROAD, CAR), 255, "", ((0, 0, 0),), also=((1, SKY),), also_ids=((0, 7),))
+    picture = np.array([[ROAD[::-1], SKY[::-1], CAR[::-1], (0, 0, 0)]], np.uint8)
+    assert from_colours(picture, labels, PATH).tolist() == [[0, 1, 1, 255]]
+    assert from_ids(np.array([[0, 7, 1, 255]], np.uint8), labels, PATH).tolist() == [[0, 0, 1, 255]]
+    with pytest.raises(DataError, match=r"holds ids 2 \(1 pixels\), .* expected 0 1 7 for classes"):
+        from_ids(np.array([[2]], np.uint8), labels, PATH)
+
+
+def test_a_colour_that_is_nearly_a_class_s_is_said_to_be() -> None:
+    for off, near in ((1, True), (2, True), (3, False)):
+        picture = bgr(LABELS, np.zeros((4, 6), np.uint8))
+        picture[0, 0] = (128, 0, 64 + off)
+        with pytest.raises(DataError) as caught:
+            from_colours(picture, LABELS, PATH)
+        said = f"where they nearly agree (#{64 + off:02X}0080: car is #400080)" in str(caught.value)
+        assert said == near and ("`# void: " in str(caught.value)) != near
+
+
+def test_a_list_without_colours_cannot_read_coloured_labels() -> None:
+    bare = LabelSet("bare", ("road", "car", "sky"), distinct_palette(3), 255)
+    message = (
+        r"label.png is coloured \(#804080 \(4 pixels\)\), and label set 'bare' gives .* as `road #804080`, or save"
+    )
+    with pytest.raises(DataError, match=message):
+        from_colours(bgr(LABELS, np.zeros((2, 2), np.uint8)), bare, PATH)
+    ids = np.array([[0, 1, 2]])
+    assert from_colours(bgr(bare, ids), bare, PATH).tolist() == ids.tolist(), "in those that it got"
 
 
 def test_many_unknown_colours_come_of_resizing() -> None:

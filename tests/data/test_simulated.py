@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtpsp.data.simulated import STREETS_KEPT, find_frames
+from rtpsp.data.simulated import STREETS_KEPT, each_frame, find_frames
 from rtpsp.errors import InputError, SourceError
 
 
@@ -71,3 +71,22 @@ def test_simulator_uris_that_cannot_be_meant(uri: str, expected: str) -> None:
     with pytest.raises(SourceError, match=expected) as caught:
         find_frames(uri, FakeStreet)
     assert isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("sim://street", "sim://street?step=1"),
+        ("sim://street?", "sim://street?step=1"),
+        ("sim://street?frames=3", "sim://street?frames=3&step=1"),
+        ("sim://street?frames=3&", "sim://street?frames=3&step=1"),
+        ("sim://street?step=4&frames=3", "sim://street?step=4&frames=3"),
+        ("sim://street?frames=3&step=15", "sim://street?frames=3&step=15"),
+        ("drive/step", "drive/step"),
+    ],
+)
+def test_every_frame_where_the_uri_says_no_step(uri: str, expected: str) -> None:
+    assert each_frame(uri) == expected
+    if uri.startswith("sim:"):
+        first, second, *_ = find_frames(expected, FakeStreet)
+        assert second.index - first.index == int(expected.partition("step=")[2].partition("&")[0])

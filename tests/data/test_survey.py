@@ -95,6 +95,21 @@ def test_ids_that_count_from_one_get_the_hint(tmp_path: Path) -> None:
     assert survey(open_dataset(tmp_path, labels=labels), labels).pixels.tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ((0, 1, 2, 3), "(4 ids, 3 names: a class is missing from the list, or an id is void: `# ignore: 3`)"),
+        ((0, 1, 2, 3, 4, 9), "(5 ids, 3 names: 2 classes are missing from it, or an id is void: `# ignore: 4`)"),
+        ((0, 3), ""),
+        ((0, 1, 2, 200), ""),
+    ],
+)
+def test_ids_behind_the_last_class(tmp_path: Path, values: tuple[int, ...], hint: str) -> None:
+    pair(tmp_path, "a", ids(*values))
+    message = refused(open_dataset(tmp_path, "val"), f"1 of 1 samples of {tmp_path}, split val do not fit", hint)
+    assert "count from 1" not in message and ("names: " in message) == bool(hint)
+
+
 def test_labels_of_void_alone_and_no_samples_at_all(tmp_path: Path, root: Path) -> None:
     refused(open_dataset(root)[:0], "has no samples, expected one at least")
     pair(tmp_path / "void", "a", ids(9, 9))
