@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,15 @@ from rtpsp.data.survey import survey
 from rtpsp.errors import DataError, UsageError
 from rtpsp.evaluate import evaluate, segmenter
 from rtpsp.model import run_folder
+from rtpsp.model.answers import ANSWERS, Answers
 from rtpsp.model.hardware import limit_threads, pick_device
 from rtpsp.model.run_lock import RunLock
 from rtpsp.model.start import start
 from rtpsp.model.train import Trainer
-from rtpsp.model.train_records import Infer, Moment, Score
+from rtpsp.model.train_records import Infer, Moment, Score, Stopped
 from rtpsp.train_job import TrainJob
 from rtpsp.training_plot import curve_png
+from rtpsp.training_told import check_same, fingerprint, to_place, to_plan, to_title
 
 CURVE = "curve.png"
 SEEN = "seen"
@@ -180,17 +181,22 @@ def _learn(run: _Run, lock: RunLock, device: str | None, threads: int) -> Traine
     run.check_unused()  # again: it may have been made since
     if not run.resumed or run.moved:
         kept = [mix.first, *([watched[job.val_split]] if job.val_split is not None else [])]
-        seen = {dataset.split or "": _seen(dataset) for dataset in kept}
+        seen = {dataset.split or "": fingerprint(dataset) for dataset in kept}
         run_folder.write_recipe(folder, {**job.to_dict(), SEEN: seen})
     if run.resumed:
-        listener.say(_where(folder, trainer))
+        listener.say(to_place(folder, trainer))
         listener.saved(trainer.step, trainer.steps)
     if not run.resumed and job.init is None:
         listener.say(
             f"weights: random; --init FILE begins with a ResNet's (e.g. torchvision's "
             f"{job.spec.arch.replace('pspnet', 'resnet')}), which needs far less data"
         )
-    listener.say(_told(trainer, mix, watched, pixels))
+    listener.say(to_plan(trainer, mix, watched, pixels))
+    if begin.teachers is not None and job.options.teacher_once:
+        answers = Answers(folder / ANSWERS, job.spec, job.options.temperature)
+        if not answers.ask(begin.teachers, trainer.dtype, mix.first, listener.tell, listener.stopped):
+            raise Stopped
+        trainer.teachers, trainer.recall = None, answers.get
 
     def validate(infer: Infer) -> dict[str, Score]:
         segment = segmenter(infer, job.spec)
@@ -199,7 +205,7 @@ def _learn(run: _Run, lock: RunLock, device: str | None, threads: int) -> Traine
     def save() -> None:
         closed = bool(trainer.history) and trainer.history[-1].step == trainer.step
         if closed:  # before the state: what is older than that is made again
-            picture = curve_png(trainer.history, _title(job))
+            picture = curve_png(trainer.history, to_title(job))
             files.write_atomically(folder / CURVE, picture, hint=run_folder.HINT)
         run_folder.save(folder, trainer)
         listener.saved(trainer.step, trainer.steps)
@@ -234,7 +240,7 @@ def _open(run: _Run) -> tuple[Mix, NDArray[np.float64], dict[str, Dataset]]:
         watched[job.val_split] = kept
     if run.moved:
         for dataset in (first, *watched.values()):
-            _check_same(dataset, (run.seen or {}).get(dataset.split or ""))
+            check_same(dataset, (run.seen or {}).get(dataset.split or ""))
     for source in job.watch:
         watched[source] = opened(source)
     mix = Mix(first, tuple(others), job.options.seed)
@@ -244,54 +250,3 @@ def _open(run: _Run) -> tuple[Mix, NDArray[np.float64], dict[str, Dataset]]:
     parts = zip(looks[: len(mix.parts)], mix.counts, strict=True)
     pixels = np.sum([look.pixels * (count / look.images) for look, count in parts], axis=0)
     return mix, pixels, watched
-
-
-def _told(trainer: Trainer, mix: Mix, watched: dict[str, Dataset], pixels: NDArray[np.float64]) -> str:
-    """In words what is learnt from on what, and what will not be learnt."""
-    epochs, labels, kind = trainer.options.epochs, trainer.spec.labels, str(trainer.dtype).removeprefix("torch.")
-    images = " and ".join(f"{count} of {part.source}" for part, count in zip(mix.parts, mix.counts, strict=True))
-    seen = " and ".join(f"{len(dataset)} of {name}" for name, dataset in watched.items()) or "none"
-    text = (
-        f"images to learn from: {images}; to validate on: {seen}\n"
-        f"{_counted(epochs, 'epoch')} of {_counted(trainer.steps_per_epoch, 'step')}, {trainer.device} in {kind}"
-    )
-    absent = [name for name, count in zip(labels.names, pixels, strict=True) if not count]
-    return text + (f"\nno pixel to learn {', '.join(absent)} from" if absent else "")
-
-
-def _where(folder: Path, trainer: Trainer) -> str:
-    if trainer.step < trainer.steps or len(trainer.history) < trainer.options.epochs:
-        return f"{folder}: going on at step {trainer.step} of {trainer.steps}"
-    epochs = _counted(len(trainer.history), "epoch")
-    return f"{folder}: it was finished after {epochs}; to train on: --init {folder / run_folder.MODEL} -o another"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _seen(dataset: Dataset) -> dict[str, Any]:
-    """How many images a data set has, and a digest of their names, in order; of absolute ones the last part."""
-    names = [Path(name).name if os.path.isabs(name) else name for name in dataset.names]
-    return {"images": len(names), "names": sha256("\n".join(names).encode()).hexdigest()}
-
-
-def _check_same(dataset: Dataset, seen: Any) -> None:
-    """Make sure that data which has moved is what it was; of a recipe that does not say so, only steps are checked.
-
-    Raises:
-        DataError: It has other images.
-    """
-    now = _seen(dataset)
-    if not isinstance(seen, dict) or seen == now:
-        return
-    part = f", part {dataset.split}," if dataset.split else ""
-    had = f"{now['images']} images, and the training began with {seen.get('images')}"
-    if seen.get("images") == now["images"]:
-        had = f"images of other names than the {now['images']} that the training began with"
-    raise DataError(f"{dataset.source}{part} has {had}: give the data that has moved, or train again with -o")
-
-
-def _title(job: TrainJob) -> str:
-    spec = job.spec
-    return f"{spec.name}: {spec.arch}, output stride {spec.output_stride}, {spec.height}x{spec.width}, {job.data}"

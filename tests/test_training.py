@@ -194,15 +194,19 @@ def test_the_curve_is_a_picture(learnt: tuple[Path, Path, Trainer]) -> None:
     assert len(np.unique(picture[::5, ::5].reshape(-1, 3), axis=0)) > 20
 
 
-def test_a_model_teaches_another_and_begins_a_third(learnt: tuple[Path, Path, Trainer], tmp_path: Path) -> None:
+@pytest.mark.parametrize("once", [False, True])
+def test_a_model_teaches_another_and_begins_a_third(
+    learnt: tuple[Path, Path, Trainer], tmp_path: Path, once: bool
+) -> None:
     data, folder, _ = learnt
     best = str(folder / "model.pth")
     told: list[str] = []
-    options = replace(SHORT, epochs=1, batch=4, distil=1.0, teacher_flip=True)
+    options = replace(SHORT, epochs=1, batch=4, distil=1.0, teacher_flip=True, teacher_once=once)
     trainer = go(job(data, options, teachers=(best,), init=best), tmp_path / "taught", say=told.append)
     assert sum(best in text for text in told) == 2
     untaught = go(job(data, options, teachers=(best,)), tmp_path / "untaught")
     assert trainer.history[-1].loss < 0.5 * untaught.history[-1].loss, "it begins as its own teacher, dropout aside"
+    assert (tmp_path / "taught" / "answers").is_dir() == once
     with pytest.raises(ModelError, match=r"teacher .*model\.pth has 3 classes, the student 11"):
         go(job(data, spec=spec(labels=CAMVID), teachers=(best,)), tmp_path / "other")
 

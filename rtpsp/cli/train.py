@@ -32,17 +32,17 @@ SECTIONS = {
         "validate_every", "seed",
     ),
     "Augmentation": ("crop", "scale", "colour", "flip"),
-    "Distillation": ("teacher", "distil", "temperature", "teacher_scales", "teacher_flip"),
+    "Distillation": ("teacher", "distil", "temperature", "teacher_scales", "teacher_flip", "teacher_once"),
     "Machine": ("device", "precision", "threads"),
 }  # fmt: skip
 
 EXCLUSIVE = (("resume", "output"),)
 _HERE = {"resume", "device", "threads", "data"}
 """What --resume can be given with: of the machine, not of the recipe; where the data is now is of it too."""
-_OF_TEACHERS = ("distil", "temperature", "teacher_scales", "teacher_flip")
+_OF_TEACHERS = ("distil", "temperature", "teacher_scales", "teacher_flip", "teacher_once")
 _OF_OPTIONS = (
     "epochs", "batch", "lr", "head_lr", "warmup", "momentum", "weight_decay", "aux", "balance", "ema", "validate_every",
-    "seed", "crop", "scale", "colour", "flip", "distil", "temperature", "teacher_flip", "precision",
+    "seed", "crop", "scale", "colour", "flip", "distil", "temperature", "teacher_flip", "teacher_once", "precision",
 )  # fmt: skip
 
 
@@ -117,6 +117,10 @@ def _number(name: str, default: float, text: str) -> Callable[[F], F]:
 @_number("temperature", 1.0, "By which scores are divided before they are compared.")
 @click.option("--teacher-scales", type=Values(), default="1", show_default=True, help="At which teachers look.")
 @click.option("--teacher-flip", is_flag=True, help="Teachers look at the mirrored image too.")
+@click.option(
+    "--teacher-once", is_flag=True,
+    help="Ask teachers once about each whole image of --data, not at each step: much cheaper, and kept in the folder.",
+)  # fmt: skip
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:1.  [default: cuda where there is one]")
 @click.option(
     "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.fit import padding_bgr, plan_fit
+from rtpsp.fit import Box, padding_bgr, plan_fit
 from rtpsp.model.train_options import TrainOptions
 from rtpsp.spec import ModelSpec
 
@@ -21,6 +22,37 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.5, 0.5, 0.5, 18.0
 _BLURRED = 0.4  # share of images at colour = 1
 _BLUR_SIGMA = 1.2  # pixels, at most
 _WEIGHTS_OF_GREY = np.array([0.114, 0.587, 0.299], np.float32)  # BT.601, B G R
+
+
+@dataclass(frozen=True)
+class View:
+    """What a cut shows.
+
+    Attributes:
+        box: The part of the model's input that shows the image.
+        size: Height and width in pixels to which that part was scaled.
+        offset: Row and column of it at which the cut begins; negative where the cut reaches beyond.
+        mirrored: Whether left and right changed places, after the cut.
+    """
+
+    box: Box
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    mirrored: bool
+
+
+class Cut(NamedTuple):
+    """What a training step sees of one image.
+
+    Attributes:
+        image: uint8 [h, w, planes].
+        truth: int64 [h, w] class ids, with `IGNORED` where nothing counts.
+        view: Where it is from.
+    """
+
+    image: Image
+    truth: NDArray[np.int64]
+    view: View
 
 
 @dataclass(frozen=True)
@@ -43,16 +75,13 @@ class Augmentation:
         """Height and width of a cut."""
         return self.options.crop or self.spec.size
 
-    def __call__(self, image: Image, truth: ClassMap, rng: np.random.Generator) -> tuple[Image, NDArray[np.int64]]:
+    def __call__(self, image: Image, truth: ClassMap, rng: np.random.Generator) -> Cut:
         """One cut.
 
         Args:
             image: uint8 [H, W, planes].
             truth: [H, W] class ids; may hold the label set's ignored id.
             rng: What it draws from: the same state gives the same cut.
-
-        Returns:
-            The cut, uint8 [h, w, planes], and its class ids, int64 [h, w], with `IGNORED` where nothing counts.
         """
         plan = plan_fit((image.shape[0], image.shape[1]), self.spec)
         least, most = np.log(self.options.scale)
@@ -60,7 +89,7 @@ class Augmentation:
         height = max(1, round(plan.model_box.height * factor))
         width = max(1, round(plan.model_box.width * factor))
         top, left = (_offset(rng, seen, cut) for seen, cut in zip((height, width), self.crop, strict=True))
-        mirrored = rng.random() < self.options.flip
+        view = View(plan.model_box, (height, width), (top, left), bool(rng.random() < self.options.flip))
         seen_image, seen_truth = image[plan.source_box.slices], truth[plan.source_box.slices]
         shrinks = height <= seen_truth.shape[0] and width <= seen_truth.shape[1]
         kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -75,11 +104,54 @@ class Augmentation:
         if self.spec.labels.ignore is not None:
             part[part == self.spec.labels.ignore] = IGNORED
         labels[target] = part
-        if mirrored:
+        if view.mirrored:
             cut, labels = cut[:, ::-1], labels[:, ::-1]
         if self.options.colour:
             cut = tint(np.ascontiguousarray(cut), self.options.colour, rng)
-        return np.ascontiguousarray(cut), np.ascontiguousarray(labels)
+        return Cut(np.ascontiguousarray(cut), np.ascontiguousarray(labels), view)
+
+    def no_answer(self, cell: int) -> NDArray[np.uint8]:
+        """What `follow` gives where nobody was asked: 0 throughout."""
+        rows, columns = (-(-side // cell) for side in self.crop)
+        return np.zeros((rows, columns, len(self.spec.labels)), np.uint8)
+
+    def follow(self, view: View, answer: NDArray[np.uint8], cell: int) -> NDArray[np.uint8]:
+        """An answer about the model's whole input, as a cut shows it.
+
+        Args:
+            view: The cut's.
+            answer: uint8 [h, w, classes] of `cell` pixels of the input a side.
+            cell: Of the result too, in pixels of the cut.
+
+        Returns:
+            uint8 [rows, columns, classes], linearly interpolated; 0 throughout where the cut shows no image.
+        """
+        rows, columns = (-(-side // cell) for side in self.crop)
+        box = view.box
+        # from the centre of a cell of the cut to that place in cells of the answer, per axis: a * x + b
+        (ay, by), (ax, bx) = (
+            (side / seen, ((0.5 * cell + offset) * side / seen + start) / cell - 0.5)
+            for side, seen, offset, start in zip(
+                (box.height, box.width), view.size, view.offset, (box.top, box.left), strict=True
+            )
+        )
+        if view.mirrored:
+            ax, bx = -ax, bx + ax * (self.crop[1] / cell - 1)
+        back = np.array([[ax, 0, bx], [0, ay, by]])
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        parts = [  # OpenCV warps up to four planes at once
+            cv2.warpAffine(
+                np.ascontiguousarray(answer[..., first : first + 4]), back, (columns, rows), flags=how,
+                borderMode=cv2.BORDER_REPLICATE,
+            ).reshape(rows, columns, -1)
+            for first in range(0, answer.shape[2], 4)
+        ]  # fmt: skip
+        seen = np.concatenate(parts, axis=2)
+        for axis, (a, b, start, side) in enumerate(((ay, by, box.top, box.height), (ax, bx, box.left, box.width))):
+            places = (a * np.arange(seen.shape[axis]) + b + 0.5) * cell
+            outside = (places < start) | (places > start + side)
+            seen[(outside, slice(None)) if axis == 0 else (slice(None), outside)] = 0
+        return np.asarray(seen, np.uint8)
 
 
 def tint(image: Image, strength: float, rng: np.random.Generator) -> Image:

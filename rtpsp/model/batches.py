@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtpsp.arrays import ClassMap, Image
-from rtpsp.model.augment import Augmentation
+from rtpsp.model.augment import Augmentation, Cut
 
+CELL = 4  # pixels of the model's input a side for one value of an answer: twice as fine as the finest feature map
 AHEAD = 2  # batches that are being made while one is learnt from
 
 
@@ -50,10 +51,17 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8 [N, h, w, planes].
         truth: int64 [N, h, w].
+        taught: What teachers said of it, uint8 [N, rows, columns, classes], probabilities times 255; 0 throughout where
+            nobody was asked. None where nobody was asked at all.
     """
 
     images: Tensor
     truth: Tensor
+    taught: Tensor | None = None
+
+
+Recall = Callable[[Image], NDArray[np.uint8] | None]
+"""An image to what teachers said of it, uint8 [h, w, classes] of the model's whole input; None if nobody was asked."""
 
 
 def step_count(images: int, batch: int) -> int:
@@ -62,7 +70,12 @@ def step_count(images: int, batch: int) -> int:
 
 
 def batches(
-    samples: Sequence[Labelled], augment: Augmentation, epoch: int, first: int, pool: ThreadPoolExecutor
+    samples: Sequence[Labelled],
+    augment: Augmentation,
+    epoch: int,
+    first: int,
+    pool: ThreadPoolExecutor,
+    recall: Recall | None = None,
 ) -> Iterator[Batch]:
     """The batches of an epoch from one on.
 
@@ -72,17 +85,23 @@ def batches(
         epoch: Its number, from 0.
         first: The batch to begin with, from 0: those before it have been learnt from.
         pool: What makes them.
+        recall: What teachers said.
 
     Raises:
         DataError: An image cannot be read.
     """
     size, seed = augment.options.batch, augment.options.seed
 
-    def cut(place: int) -> tuple[Image, NDArray[np.int64]]:
+    def cut(place: int) -> tuple[Cut, NDArray[np.uint8] | None]:
         sample = samples[place % len(samples)]
-        return augment(sample.image, sample.truth, np.random.default_rng((seed, epoch, place)))
+        image = sample.image
+        seen = augment(image, sample.truth, np.random.default_rng((seed, epoch, place)))
+        if recall is None:
+            return seen, None
+        answer = recall(image)
+        return seen, augment.no_answer(CELL) if answer is None else augment.follow(seen.view, answer, CELL)
 
-    waiting: deque[list[Future[tuple[Image, NDArray[np.int64]]]]] = deque()
+    waiting: deque[list[Future[tuple[Cut, NDArray[np.uint8] | None]]]] = deque()
     ahead = iter(range(first, step_count(len(samples), size)))
 
     def order() -> None:
@@ -96,8 +115,10 @@ def batches(
         while waiting:
             cuts = [future.result() for future in waiting.popleft()]
             order()
-            images, truth = zip(*cuts, strict=True)
-            yield Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(truth)))
+            images = torch.from_numpy(np.stack([seen.image for seen, _ in cuts]))
+            truth = torch.from_numpy(np.stack([seen.truth for seen, _ in cuts]))
+            said = [answer for _, answer in cuts if answer is not None]
+            yield Batch(images, truth, torch.from_numpy(np.stack(said)) if said else None)
     finally:
         for futures in waiting:
             for future in futures:

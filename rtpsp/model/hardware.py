@@ -64,3 +64,8 @@ def place(model: PSPNet, device: torch.device) -> PSPNet:
     """Move a network, its weights with channels last: oneDNN and cuDNN compute bf16 convolutions in that order."""
     placed: PSPNet = cast(Any, model).to(device, memory_format=torch.channels_last)  # torch's annotation lacks it
     return placed
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Products in a number format; nothing where that is float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

@@ -50,15 +50,22 @@ def label_loss(logits: Tensor, truth: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def teacher_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of a student's classes from its teachers', mean over all pixels.
+    """Kullback-Leibler divergence of a student's classes from its teachers', mean over the pixels they speak of.
 
     Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531), section 2: both
     softened by the temperature, the loss multiplied by its square.
 
     Args:
         logits: The student's, [N, classes, h, w].
-        taught: The teachers' probabilities at that temperature, float32, the same shape.
+        taught: The teachers' probabilities at that temperature, float32, the same shape, or coarser, and the scores are
+            averaged to it. All 0 at a pixel of which they did not speak; the loss is 0 if they spoke of none.
         temperature: Above 0.
     """
-    divergence = F.kl_div(F.log_softmax(logits.float() / temperature, dim=1), taught, reduction="none")
-    return divergence.sum(dim=1).mean() * temperature**2
+    scores = logits.float() / temperature
+    if scores.shape[-2:] != taught.shape[-2:]:
+        scores = F.interpolate(scores, taught.shape[-2:], mode="area")
+    total = taught.sum(dim=1, keepdim=True)
+    spoken = total > 0.5
+    wanted = torch.where(spoken, taught / total.clamp(min=0.5), torch.zeros_like(taught))
+    divergence = F.kl_div(F.log_softmax(scores, dim=1), wanted, reduction="none").sum(dim=1)
+    return divergence.sum() / spoken.sum().clamp(min=1) * temperature**2

@@ -33,6 +33,7 @@ class Teachers:
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
     ) -> None:
+        self.device = device
         self._scales, self._flip = tuple(scales), flip
         self._members = [
             (place(model, device).eval().requires_grad_(False), Normaliser(spec, device)) for model, spec in members

@@ -23,8 +23,8 @@ from rtpsp.errors import InputError
 from rtpsp.machine import usable_threads
 from rtpsp.model.augment import Augmentation
 from rtpsp.model.average import averaged
-from rtpsp.model.batches import Batch, TrainingSet, batches, step_count
-from rtpsp.model.hardware import pick_dtype, place
+from rtpsp.model.batches import Batch, Recall, TrainingSet, batches, step_count
+from rtpsp.model.hardware import autocast, pick_dtype, place
 from rtpsp.model.losses import class_weights, label_loss, teacher_loss
 from rtpsp.model.normalise import Normaliser
 from rtpsp.model.pspnet import PSPNet
@@ -52,7 +52,8 @@ class Trainer:
         options: The recipe.
         pixels: [classes], how many an epoch has of each, for class balance; None where there is none.
         device: CPU or CUDA.
-        teachers: What is learnt from beside the labels.
+        teachers: What is learnt from beside the labels; asked at each step.
+        recall: What teachers said when they were asked once, in place of `teachers`.
 
     Attributes:
         step: Steps done.
@@ -70,11 +71,12 @@ class Trainer:
         pixels: NDArray[np.int64] | NDArray[np.float64] | None = None,
         device: torch.device | str = "cpu",
         teachers: Teachers | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.spec, self.samples, self.options = spec, samples, options
         self.model = place(model, self.device).train()
-        self.teachers = teachers
+        self.teachers, self.recall = teachers, recall
         self.average = averaged(self.model, options.ema)
         self.optimiser = torch.optim.SGD(_groups(self.model, options), momentum=options.momentum)
         weights = None if pixels is None else class_weights(pixels, options.balance)
@@ -131,7 +133,9 @@ class Trainer:
         if not first:
             self._sums[:] = 0
         began = saved = time.perf_counter()
-        for done, batch in enumerate(batches(self.samples.epoch(epoch), self._augment, epoch, first, pool), first + 1):
+        for done, batch in enumerate(
+            batches(self.samples.epoch(epoch), self._augment, epoch, first, pool, self.recall), first + 1
+        ):
             loss, label = self.learn(batch)
             now = time.perf_counter()
             self._sums += (loss, label, now - began)
@@ -157,10 +161,12 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         images, truth = self._normalise(batch.images), batch.truth.to(self.device, non_blocking=True)
         self.model.train()
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             logits, auxiliary = cast(tuple[Tensor, Tensor], self.model(images))
             taught = None
-            if self.teachers is not None:
+            if batch.taught is not None:
+                taught = batch.taught.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+            elif self.teachers is not None:
                 taught = self.teachers.probabilities(batch.images, options.temperature)
         loss, label = self._losses(logits, truth, taught)
         if options.aux:
@@ -196,7 +202,7 @@ class Trainer:
     def infer(self, frames: Image) -> ClassMap:
         """Class ids [N, H, W] of frames of the model's size, uint8 [N, H, W, planes], by the averaged weights."""
         self.average.eval()
-        with self._autocast():
+        with autocast(self.device, self.dtype):
             scores = self.average(self._normalise(torch.from_numpy(np.ascontiguousarray(frames))))
         answer: ClassMap = scores.float().argmax(1).cpu().numpy().astype(self.spec.class_dtype)
         return answer
@@ -261,9 +267,6 @@ class Trainer:
                 scores[name] = SetScore(score.miou, score.pixel_accuracy, score.per_class_iou)
         rate = float(self.optimiser.param_groups[0]["lr"])
         self.history.append(EpochRecord(epoch, self.step, rate, float(loss), float(label), float(seconds), scores))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
 def _groups(model: PSPNet, options: TrainOptions) -> list[dict[str, Any]]:

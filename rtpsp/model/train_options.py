@@ -43,6 +43,7 @@ class TrainOptions:
         temperature: By which scores are divided before teachers and student are compared.
         teacher_scales: Factors by which an image is resized for the teachers, whose answers are averaged.
         teacher_flip: Teachers see it mirrored too.
+        teacher_once: Teachers are asked once about each whole image, not at each step about what that sees of it.
         precision: Of products: ``bf16`` by autocast, ``auto`` takes it where the processor has units for it.
         validate_every: Epochs from one validation to the next; the last epoch is always validated.
         seed: Of weights that begin at random, of order, augmentation and dropout.
@@ -67,6 +68,7 @@ class TrainOptions:
     temperature: float = 1.0
     teacher_scales: tuple[float, ...] = (1.0,)
     teacher_flip: bool = False
+    teacher_once: bool = False
     precision: Precision = "auto"
     validate_every: int = 5
     seed: int = 1
