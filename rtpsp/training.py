@@ -18,7 +18,7 @@ from rtpsp.data.survey import survey
 from rtpsp.errors import DataError, UsageError
 from rtpsp.evaluate import evaluate, segmenter
 from rtpsp.model import run_folder
-from rtpsp.model.answers import ANSWERS, Answers
+from rtpsp.model.answers import Answers
 from rtpsp.model.hardware import limit_threads, pick_device
 from rtpsp.model.run_lock import RunLock
 from rtpsp.model.start import start
@@ -143,8 +143,12 @@ class _Run:
         """
         held = None if self.seen is not None else run_folder.find_results(self.folder)
         if held is not None:
-            go_on = f"go on with --resume {self.folder}, or " if run_folder.has_state(self.folder) else ""
-            raise UsageError(f"{self.folder} holds a {held} already: {go_on}give another folder with -o")
+            asked = held == run_folder.ANSWERS
+            begun = run_folder.has_state(self.folder) or (asked and run_folder.has_recipe(self.folder))
+            go_on = f"go on with --resume {self.folder}, or " if begun else ""
+            raise UsageError(
+                f"{self.folder} holds {'' if asked else 'a '}{held} already: {go_on}give another folder with -o"
+            )
 
 
 def _train(run: _Run, device: str | None, threads: int) -> Trainer:
@@ -193,7 +197,7 @@ def _learn(run: _Run, lock: RunLock, device: str | None, threads: int) -> Traine
         )
     listener.say(to_plan(trainer, mix, watched, pixels))
     if begin.teachers is not None and job.options.teacher_once:
-        answers = Answers(folder / ANSWERS, job.spec, job.options.temperature)
+        answers = Answers(folder / run_folder.ANSWERS, job.spec, job.options.temperature)
         if not answers.ask(begin.teachers, trainer.dtype, mix.first, listener.tell, listener.stopped):
             raise Stopped
         trainer.teachers, trainer.recall = None, answers.get

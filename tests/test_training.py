@@ -207,6 +207,12 @@ def test_a_model_teaches_another_and_begins_a_third(
     untaught = go(job(data, options, teachers=(best,)), tmp_path / "untaught")
     assert trainer.history[-1].loss < 0.5 * untaught.history[-1].loss, "it begins as its own teacher, dropout aside"
     assert (tmp_path / "taught" / "answers").is_dir() == once
+    if once:  # as after a kill while teachers are asked: answers to one teacher are not another's
+        for path in (tmp_path / "taught").iterdir():
+            if path.suffix in (".pth", ".csv"):
+                path.unlink()
+        with pytest.raises(UsageError, match=r"holds answers already: go on with --resume"):
+            go(job(data, options, teachers=(best,)), tmp_path / "taught")
     with pytest.raises(ModelError, match=r"teacher .*model\.pth has 3 classes, the student 11"):
         go(job(data, spec=spec(labels=CAMVID), teachers=(best,)), tmp_path / "other")
 

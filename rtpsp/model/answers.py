@@ -25,7 +25,6 @@ from rtpsp.model.hardware import autocast
 from rtpsp.model.teachers import Teachers
 from rtpsp.spec import ModelSpec
 
-ANSWERS = "answers"  # their folder in a run's
 Answer = NDArray[np.uint8]
 """uint8 [h, w, classes], probabilities times 255 of the model's whole input."""
 

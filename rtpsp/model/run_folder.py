@@ -5,6 +5,7 @@
     model.pth       the averaged weights of the last epoch with their spec: the result, for rtpsp export
     best.pth        the same of the epoch with the highest mIoU on validation
     log.csv         one line an epoch
+    answers/        what teachers said, where they are asked once
     .lock           held while a training writes here (`rtpsp.model.run_lock`)
 
 Files are written whole or not at all, the state last: after a kill, what is newer than the state is made again.
@@ -29,6 +30,7 @@ from rtpsp.model.train import Trainer
 from rtpsp.model.train_records import EpochRecord, SetScore, is_best
 
 RECIPE, STATE, MODEL, BEST, LOG = "recipe.json", "state.pth", "model.pth", "best.pth", "log.csv"
+ANSWERS = "answers"
 STATE_VERSION = 1
 HINT = "free the disk, or give another folder with -o"
 _AGAIN = "train again, without --resume, into another folder"
@@ -136,8 +138,8 @@ def has_state(folder: Path) -> bool:
 
 
 def find_results(folder: Path) -> str | None:
-    """The name of a file in the folder that a training from its beginning would overwrite, other than its recipe."""
-    return next((name for name in (STATE, MODEL, BEST, LOG) if os.path.exists(folder / name)), None)
+    """What a training from its beginning would overwrite in the folder, or take for its own; its recipe apart."""
+    return next((name for name in (STATE, MODEL, BEST, LOG, ANSWERS) if os.path.exists(folder / name)), None)
 
 
 def to_csv(history: Sequence[EpochRecord], classes: Sequence[str]) -> str:
