@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,9 @@ _HALF_FORMATS = (("BF16", "bf16"), ("FP16", "f16"))
 class OpenVINOEngine(Engine):
     """A lowered ONNX graph, compiled for the CPU when the engine is entered."""
 
+    _more_settings: Mapping[str, Any] = {}
+    """What a subclass tells the compiler besides."""
+
     def __init__(self, header: EngineHeader, payload: bytes, options: EngineOptions | None = None) -> None:
         super().__init__(header, options)
         self._payload = payload
@@ -39,6 +42,7 @@ class OpenVINOEngine(Engine):
             "NUM_STREAMS": 1,
             # Never left to the default, which is bf16 on a CPU that has it, also for an engine called fp32.
             "INFERENCE_PRECISION_HINT": self._format(core),
+            **self._more_settings,
         }
         if self.options.threads:
             settings["INFERENCE_NUM_THREADS"] = self.options.threads
