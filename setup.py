@@ -75,6 +75,7 @@ setup(
     packages=find_packages(include=["rtpsp", "rtpsp.*"]),
     package_data={
         "rtpsp": ["py.typed"],
+        "rtpsp.bench": ["templates/*"],
         "rtpsp.engine": ["kernels/*.cu"],
         "rtpsp.label_sets": ["*.txt"],
         "rtpsp.zoo": ["*.json", "*.md", "*.onnx", "*.txt"],
@@ -86,6 +87,7 @@ setup(
         # names of cameras; on Linux we ask V4L2 ourselves
         "cv2-enumerate-cameras>=1.4 ; sys_platform == 'darwin' or sys_platform == 'win32'",
         "filelock>=3.12",  # two processes build an engine once
+        "jinja2>=3.1",  # the benchmark's page, with every name that comes from a file escaped
         "matplotlib>=3.9",  # confusion matrices, comparison sheets, training curves, plots of benchmarks
         "numpy>=1.26",
         "nvidia-ml-py>=12.535",  # NVIDIA's bindings of NVML: pure Python, 50 kB, fine where there is no driver

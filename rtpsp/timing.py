@@ -2,7 +2,8 @@
 
 Every time stamp is `now()`, in seconds. fps is (n - 1) / (t_last - t_first) over the stamps of n events: nine gaps of
 10 ms and one of 110 ms are 50 fps, and not the 90.9 that the mean of ten reciprocals gives. A percentile is given only
-where at least `BEYOND` samples lie beyond it: the 99th needs 1000.
+where at least `BEYOND` samples lie beyond it: the 99th needs 1000. A run is *stable* when the medians of its last three
+windows lie within `STABLE` of each other; `rtpsp.bench` has what is made of these: ratios, and the loop's cost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -19,6 +20,14 @@ now = time.monotonic
 
 BEYOND = 10
 RESERVOIR = 1 << 16
+
+WINDOWS = 10
+"""Most windows that a run is cut into."""
+WINDOW_SAMPLES = 5
+"""Least samples of a window: the median of fewer wanders with the samples themselves."""
+LAST_WINDOWS = 3
+STABLE = 0.05
+"""(largest - smallest) / smallest of the last windows' medians, up to which a run is stable."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,33 @@ def summarise(seconds: Iterable[float]) -> Summary | None:
     for value in seconds:
         series.add(value)
     return series.summary()
+
+
+def window_medians(seconds: Sequence[float]) -> tuple[float, ...]:
+    """Medians of at most `WINDOWS` windows of equal sample counts, in order, in the unit of the samples.
+
+    What does not fill a window is left out at the beginning, where a run may still be settling.
+
+    Args:
+        seconds: Samples in the order in which they were taken.
+
+    Returns:
+        None at all where there are too few for `LAST_WINDOWS` windows of `WINDOW_SAMPLES`.
+    """
+    count = min(WINDOWS, len(seconds) // WINDOW_SAMPLES)
+    if count < LAST_WINDOWS:
+        return ()
+    size = len(seconds) // count
+    first = len(seconds) - count * size
+    return tuple(quantile(sorted(seconds[begin : begin + size]), 0.5) for begin in range(first, len(seconds), size))
+
+
+def is_stable(medians: Sequence[float]) -> bool | None:
+    """Whether the last `LAST_WINDOWS` of `window_medians` lie within `STABLE`; None where there are not as many."""
+    last = medians[-LAST_WINDOWS:]
+    if len(last) < LAST_WINDOWS:
+        return None
+    return max(last) - min(last) <= STABLE * min(last)
 
 
 class Rate:

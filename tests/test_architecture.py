@@ -129,6 +129,17 @@ def test_arrows_point_down(path: Path) -> None:
             assert below or other == room or other in MAY_IMPORT[room], f"{module} imports {imported}"
 
 
+def test_only_the_command_line_stands_above_the_benchmarks() -> None:
+    """They may import any room, so that none of these may import them, nor they what prints."""
+    for path in MODULES:
+        module, imported = name_of(path), imports_of(path)
+        inside = module.split(".")[1:2] == ["bench"]
+        if not inside and room_of(module) != "cli":
+            assert not any(name.split(".")[1:2] == ["bench"] for name in imported), f"{module} imports {imported}"
+        if inside:
+            assert not any(room_of(name) == "cli" for name in imported), f"{module} imports {imported}"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=[name_of(path) for path in MODULES])
 def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
     if room_of(name_of(path)) == "cli" or name_of(path) in PROGRAMS:

@@ -284,17 +284,6 @@ def test_eval_on_the_simulator(rtpsp: Call, colour_engine: Path) -> None:
     assert done.code == 0 and "mIoU" in done.out and "2 images" in done.out
 
 
-def test_bench(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "bench.json"
-    done = rtpsp("bench", colour_engine, "--duration", "0.3", "--warmup", "0.1", "--json", figures)
-    assert done.code == 0, done.err
-    told = json.loads(figures.read_text())
-    assert told["latency_ms"]["count"] >= 2 and told["engine_fps"] > 0
-    expected = 1e3 / told["loop"]["fps"] - 1e3 / told["engine_fps"]
-    assert told["loop_cost_ms"] == pytest.approx(expected, rel=0.02, abs=0.01)
-    assert "the loop costs" in done.out
-
-
 def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_failed(
     rtpsp: Call, clip: Path, colour_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

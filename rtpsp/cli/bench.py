@@ -1,63 +1,153 @@
-"""``rtpsp bench``."""
+"""``rtpsp bench``: its options; what it does with them stands in `rtpsp.cli.benching`."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rtpsp.cli._signals import importing
-from rtpsp.cli.console import stderr, stdout, steps, summary_table
-from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, json_option, write_json
+from rtpsp.cli.console import Size
+from rtpsp.cli.outputs import json_option
+
+SECTIONS = {
+    "What to measure": (
+        "engine", "model", "size", "output_stride", "classes", "precisions", "backends", "calib", "source", "data",
+        "split",
+    ),
+    "What else to find out": (
+        "growth", "sizes", "batch", "baseline", "layers", "peers", "cameras", "bound",
+    ),
+    "For how long": ("duration", "warmup", "threads", "quick"),
+    "Outputs": ("json_path", "html_path"),
+}  # fmt: skip
+DEPENDENT = {"data": ("split",), "cameras": ("bound",), "model": ("size", "output_stride", "classes")}
+
+
+class Several(click.ParamType):  # type: ignore[type-arg]  # as rtpsp.cli.console.Size
+    """Values with commas between them, each of another type; gives a tuple."""
+
+    def __init__(self, one: Callable[[str], Any], name: str) -> None:
+        self._one, self.name = one, f"{name},..."
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As it is written."""
+        return self.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        try:
+            return tuple(dict.fromkeys(self._one(word) for word in words))
+        except (ValueError, click.BadParameter) as error:
+            said = error.message if isinstance(error, click.BadParameter) else str(error)
+            self.fail(f"{value!r}: {said}; several are given with commas between them", param, ctx)
+
+
+def _name(word: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+", word):
+        raise ValueError(f"{word!r} is not a name")
+    return word
+
+
+def _number(least: int) -> Callable[[str], int]:
+    def convert(word: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", word, re.ASCII) or int(word) < least:
+            raise ValueError(f"{word!r} is not a whole number from {least} on")
+        return int(word)
+
+    return convert
+
+
+def _size(word: str) -> tuple[int, int]:
+    return Size().convert(word, None, None)
 
 
 @click.command("bench")
-@click.argument("engine", required=False)
+@click.argument("engines", metavar="[ENGINE]...", nargs=-1)
+@click.option("--engine", "engine", metavar="FILE", multiple=True, help="An engine file, as ENGINE is; more than once.")
 @click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", default=10.0, show_default=True,
-    help="How long the engine, and then the loop, is measured.",
+    "--model", metavar="FILE|ARCH",
+    help="Build engines of this model file, or of pspnet18, 34, 50, 101 or 152 with random weights: speed needs none.",
+)  # fmt: skip
+@click.option("--size", type=Size(), help="Input of a network with random weights.  [default: 720x960]")
+@click.option(
+    "--output-stride", type=click.Choice(["8", "16"]), default="8", show_default=True,
+    help="Of a network with random weights.",
 )  # fmt: skip
 @click.option(
-    "--warmup", type=click.FloatRange(0), metavar="SECONDS", default=2.0, show_default=True,
-    help="How long each runs before it is measured.",
+    "--classes", type=click.IntRange(2), default=11, show_default=True, metavar="N",
+    help="Of a network with random weights.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads.  [default: all]")
-@click.option("--source", metavar="URI", help="What the loop reads.  [default: a street of 480x640 (HxW) from memory]")
+@click.option(
+    "--precisions", type=Several(_name, "NAME"), default=(),
+    help="Build and compare fp32, fp16 and int8, or some of them: a card of what each gains and loses.",
+)  # fmt: skip
+@click.option(
+    "--backends", type=Several(_name, "NAME"), default=(),
+    help="Build and compare for these backends; all is every one that runs here.",
+)  # fmt: skip
+@click.option("--calib", metavar="DIR|LIST|URI", help="Frames for INT8's ranges, for a model file that brings none.")
+@click.option(
+    "--source", metavar="URI", help="What engines and the loop see.  [default: a street of 480x640 (HxW) from memory]"
+)
+@click.option(
+    "--data", metavar="DIR|LIST|URI", help="Labelled images, as rtpsp eval takes them: then the card tells mIoU."
+)
+@click.option("--split", help="Which part of a folder of labelled images.  [default: val]")
+@click.option("--growth", is_flag=True, help="Latency and memory against pixels, batch and threads.")
+@click.option("--sizes", type=Several(_size, "HxW"), default=(), help="Growth over these input sizes alone.")
+@click.option("--batch", type=Several(_number(1), "N"), default=(), help="Growth over so many frames at once alone.")
+@click.option(
+    "--baseline", type=Several(_name, "NAME"), default=(),
+    help="Published figures beside this machine's, with what differs; list prints them, all takes all.",
+)  # fmt: skip
+@click.option(
+    "--layers", is_flag=True, help="The most expensive layers, each with its share of what this machine can do."
+)
+@click.option(
+    "--peers", is_flag=True, help="Other libraries with the same weights, in turn with ours; from a checkout."
+)
+@click.option("--cameras", is_flag=True, help="How many cameras of 30 fps fit, and what keeps more from fitting.")
+@click.option(
+    "--bound", type=click.FloatRange(0, min_open=True), metavar="MS",
+    help="Oldest that 95 % of the cameras' frames may be when they are answered.  [default: 100 ms]",
+)  # fmt: skip
+@click.option(
+    "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="How long each engine, and the loop, is measured.  [default: 10; 1 with --quick]",
+)  # fmt: skip
+@click.option(
+    "--warmup", type=click.FloatRange(0), metavar="SECONDS",
+    help="How long each runs before it is measured.  [default: 2; 0.3 with --quick]",
+)  # fmt: skip
+@click.option(
+    "--threads", type=Several(_number(0), "N"), default=(),
+    help="CPU threads; several numbers are growth over them.  [default: all]",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="A look in seconds: what is measured, and no figure to rely on.")
 @json_option
-def command(
-    engine: str | None, duration: float, warmup: float, threads: int, source: str | None, json_path: Path | None
-) -> None:
-    """Measure ENGINE, or the shipped model's: its latency alone, then the live loop around it without any output."""
+@click.option(
+    "--html", "html_path", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it all as one page to this file, with plots; it needs no network.",
+)  # fmt: skip
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Measure ENGINE, or the shipped model's: its latency alone, then the live loop around it without any output.
+
+    \b
+    rtpsp bench
+    rtpsp bench mine.engine other.engine
+    rtpsp bench --precisions fp32,int8 --html bench.html
+    rtpsp bench --model pspnet50 --size 720x960 --layers
+
+    An engine that does not answer as the model does in FP32 is not timed. Several take turns on each frame, and their
+    ratio is taken pair by pair. Ctrl-C ends it early: what was measured by then is printed and written.
+    """
     with importing():
-        from rich.progress import Progress
-
-        from rtpsp.bench import BenchOptions, bench
-        from rtpsp.default import to_engine_path
-    check_outputs({"--json": json_path}, {"the engine": engine, "the source": source})
-    check_writable(json_path)
-    with steps("building the engine") as tell:
-        path = to_engine_path(engine, tell)
-    options = BenchOptions(warmup, duration, threads, source)
-    with Progress(console=stderr, transient=True) as progress:
-        task = progress.add_task("bench", total=1.0)
-        report = bench(path, options, lambda share: progress.update(task, completed=share))
-    if json_path:
-        write_json(json_path, report.to_dict())
-    if json_path == STDOUT:
-        return
-    stdout.print(summary_table("", {"engine": report.latency, **report.loop.stages}))
-    stdout.print(
-        f"engine  {path.name}, ran in {report.engine['ran']}: {report.engine_fps:.2f} fps\n"
-        f"loop    {report.loop.fps or 0:.2f} fps over {report.loop.frames.shown} frames of {report.loop.source.uri}, "
-        f"without output; {_cost(report.loop_cost)}",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def _cost(cost: float | None) -> str:
-    if cost is None:
-        return "too few frames to tell what the loop costs"
-    if cost < 0:  # the engine is measured before the loop: what else ran then is in its figure
-        return f"the engine was slower alone, by {-cost:.1f} ms a frame: other programs were at work, measure again"
-    return f"the loop costs {cost:.1f} ms a frame"
+        from rtpsp.cli.benching import measure
+    measure(ctx, given)

@@ -64,7 +64,7 @@ def test_a_report_on_standard_output_stands_alone(
     told = rtpsp("eval", str(colour_engine), "--data", source, "--json", "-")
     assert told.code == 0 and json.loads(told.out)["data"] == source
     told = rtpsp("bench", str(colour_engine), "--duration", "0.2", "--warmup", "0", "--json", "-")
-    assert told.code == 0 and json.loads(told.out)["engine"]
+    assert told.code == 0 and json.loads(told.out)["engines"]
     assert list(tmp_path.iterdir()) == [], "no file is called '-'"
 
 
