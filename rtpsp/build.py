@@ -112,7 +112,7 @@ def build_engine(
     tell(STEPS[1], 1, len(STEPS))
     frames = sample_frames(spec, count=min(options.batch, MAX_COMPARED))
     header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(file), file.name)
-    if file == zoo.model_path():
+    if model == zoo.model_path():  # at another size it is not what a build without a model gives
         header.options["shipped"] = True
     tail = choose_tail(options.tail, graph, spec)
     maker = Maker(graph, spec, header, frames, tail, options.threads, options.plan, tell)

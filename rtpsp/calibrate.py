@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os.path
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from rtpsp.calibration_cache import (
     write_cache,
 )
 from rtpsp.calibration_set import CalibrationSet, calibration_folder
-from rtpsp.errors import DataError, UsageError
+from rtpsp.errors import DataError, ModelError, UsageError
 from rtpsp.fit import FitPlan, plan_fit
 from rtpsp.spec import ModelSpec
 
@@ -107,7 +108,7 @@ def cached(model: ir.Model, spec: ModelSpec, path: Path | None = None) -> tuple[
         model: The graph of a model file.
         spec: Of the same file.
         path: A cache; one without a folder may lie in `calibration_folder`, too. By default the shipped model's own, if
-            this is it.
+            this is it, be it at another input size (`rtpsp.graph.resized`).
 
     Raises:
         UsageError: None was given, and none comes with this model.
@@ -118,20 +119,48 @@ def cached(model: ir.Model, spec: ModelSpec, path: Path | None = None) -> tuple[
     graph = graph_digest(model)
     if path is None:
         shipped = next((zoo.cache_path(name) for name in zoo.NAMES if name == spec.name), None)
-        if shipped is None or read_cache(shipped).graph != graph:
+        brought = None if shipped is None else _brought(read_cache(shipped), model, spec, graph)
+        if shipped is None or brought is None:
             raise UsageError(
                 f"INT8 needs to know how large the values inside {spec.name} get, and no ranges come with it: give "
                 f"images or a video like those it will see with --calib, or a cache with --calib-cache"
             )
-        path = shipped
-    elif path.parent == Path() and not os.path.exists(path) and os.path.exists(calibration_folder() / path):
-        path = calibration_folder() / path  # engines name their cache so, wherever it lies
-    cache = read_cache(path)
+        cache, path = brought, shipped
+    else:
+        if path.parent == Path() and not os.path.exists(path) and os.path.exists(calibration_folder() / path):
+            path = calibration_folder() / path  # engines name their cache so, wherever it lies
+        cache = read_cache(path)
     try:
         check_fresh(cache, graph=graph, fit=to_fit(spec))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return cache, path
+
+
+def _brought(cache: CalibrationCache, model: ir.Model, spec: ModelSpec, graph: str) -> CalibrationCache | None:
+    """The shipped model's ranges for this graph; None if it is another network.
+
+    At another input size they serve as they are: the same weights see the same scenes, only coarser. The accuracy that
+    was measured with them is not that of the other size, and is left out.
+    """
+    from rtpsp.graph.ranges import graph_digest
+    from rtpsp.graph.resized import resized
+
+    if cache.graph == graph:
+        return cache
+    height, _, width = cache.fit.split()[1].partition("x")
+    own = int(height), int(width)
+    try:
+        if own == spec.size or graph_digest(resized(model, spec, own)[0]) != cache.graph:
+            return None
+    except ModelError:
+        return None
+    measured = {
+        name: {key: value for key, value in entry.items() if key not in ("bound", "data", "tries")}
+        for name, entry in cache.measured.items()
+        if isinstance(entry, Mapping)
+    }
+    return replace(cache, graph=graph, fit=to_fit(spec), measured=measured)
 
 
 def _found(path: Path, key: CalibrationCache) -> CalibrationCache | None:

@@ -9,7 +9,9 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +37,9 @@ from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError,
 from rtpsp.failed_builds import remember, why_failed
 from rtpsp.files import check_writable, sha256_of
 from rtpsp.header import EngineHeader
+
+if TYPE_CHECKING:
+    from rtpsp.foreign import Adapted
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +68,11 @@ def default_engine(progress: Progress | None = None, *, confidence: bool = False
         if not BACKENDS[options.backend].gpu:
             break
         try:
-            return _built_once(options, progress)
+            return engine_of(options, progress)
         except _FAILURES as error:
             again = f"rtpsp build-engine --backend {options.backend}{' --confidence' if confidence else ''}"
             _log.warning("%s: another backend is taken, until '%s' succeeds", error, again)
-    return _built_once(options, progress)
+    return engine_of(options, progress)
 
 
 def _choices(confidence: bool) -> Iterator[BuildOptions]:
@@ -87,15 +92,26 @@ def _usual(backend: str, confidence: bool) -> BuildOptions:
     return BuildOptions(default_precision(backend), backend, confidence, plan=usual_plan(backend))
 
 
-def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
-    model = zoo.model_path()
-    name = engine_name(to_header(zoo.model_spec(), options))
-    path = engines_folder() / name
+def engine_of(options: BuildOptions, progress: Progress | None = None, size: tuple[int, int] | None = None) -> Path:
+    """The shipped model's engine that these options give, built if it is not there or does not fit.
+
+    Args:
+        options: How it is built.
+        progress: Called at each step when it has to be built.
+        size: Another input (height, width) than the model's own (`rtpsp.graph.resized`).
+
+    Raises:
+        RtpspError: As `build_engine`.
+    """
+    model, spec = zoo.model_path(), zoo.model_spec()
+    if size is not None:
+        spec = replace(spec, height=size[0], width=size[1])
+    path = engines_folder() / engine_name(to_header(spec, options))
     _check_not_failed(path, options.backend)
     if why_not(path, model, options) is None:
         return path
     folder = _writable(path.parent)
-    path = folder / name
+    path = folder / path.name
     with _alone(folder):
         reason = why_not(path, model, options)  # another process may have built it while we waited
         if reason is None:
@@ -104,7 +120,7 @@ def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
         # The first build is expected; that one which was there does not do any more is not.
         _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
         try:
-            built = build_engine(model, path, options, progress)
+            built = build_engine(model if size is None else _at_size(model, size), path, options, progress)
             if built.why_not_run:  # built ahead of time, which serves nobody who wants to run it now
                 path.unlink()
                 raise MissingError(f"{options.backend} does not run its engine: {built.why_not_run}")
@@ -117,6 +133,14 @@ def _built_once(options: BuildOptions, progress: Progress | None) -> Path:
                 remember(path, options.backend, str(error))
             raise
     return path
+
+
+def _at_size(model: Path, size: tuple[int, int]) -> Adapted:
+    from rtpsp.foreign import Adapted
+    from rtpsp.graph.resized import resized
+    from rtpsp.onnx_file import load_model
+
+    return Adapted(model, *resized(*load_model(model), size), told="")
 
 
 def _check_not_failed(path: Path, backend: str) -> None:

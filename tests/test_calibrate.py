@@ -20,6 +20,7 @@ from rtpsp.errors import DataError, ModelError, OutputError, UsageError
 from rtpsp.graph.lower import lower
 from rtpsp.graph.quantize import quantise
 from rtpsp.graph.ranges import canonical, graph_digest, tensors_of
+from rtpsp.graph.resized import resized
 from rtpsp.onnx_file import load_model
 from rtpsp.spec import ModelSpec
 from tests.conftest import save_frames
@@ -182,3 +183,24 @@ def test_ranges_that_come_with_a_model(model: Model, tmp_path: Path, monkeypatch
     write_cache(path, replace(cache, graph="ab" * 32))
     with pytest.raises(UsageError, match="no ranges come with it"):  # another network of that name, not a stale cache
         cached(*model)
+
+
+def test_ranges_that_come_with_a_model_serve_it_at_another_size(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.ranges.json"
+    monkeypatch.setattr(zoo, "NAMES", ("small",))
+    monkeypatch.setattr(zoo, "cache_path", lambda name=zoo.DEFAULT: path)
+    parts = [{"group": "stem"}]
+    cache = replace(cache_of(model), measured={"u8": {"sensitivity": parts, "bound": {"agreement": 0.99}, "data": "x"}})
+    write_cache(path, cache)
+    smaller = resized(*model, (24, 32))
+    found, told = cached(*smaller)
+    assert (told, found.ranges, found.frames) == (path, cache.ranges, cache.frames)
+    assert (found.graph, found.fit) == (graph_digest(smaller[0]), "stretch/area 24x32")
+    assert found.measured == {"u8": {"sensitivity": parts}}, "what stays in float, not the accuracy of the other size"
+    weights = next(value for name, value in smaller[0].graph.initializers.items() if name.startswith("head.classifier"))
+    assert weights.const_value is not None
+    weights.const_value = ir.tensor(weights.const_value.numpy() + np.float32(1), name=weights.name)
+    with pytest.raises(UsageError, match="no ranges come with it"):  # other weights, whatever the size
+        cached(*smaller)

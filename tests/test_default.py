@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -21,7 +22,7 @@ from rtpsp.build import BuildOptions, engines_folder
 from rtpsp.calibrate import calibrate
 from rtpsp.calibration_cache import read_cache, write_cache
 from rtpsp.calibration_set import open_calibration
-from rtpsp.default import default_engine, default_options, to_engine_path, why_not
+from rtpsp.default import default_engine, default_options, engine_of, to_engine_path, why_not
 from rtpsp.doctor import probes
 from rtpsp.engine import BACKENDS, load_engine
 from rtpsp.engine.compatibility import Verdict
@@ -487,3 +488,15 @@ def test_what_is_not_an_engine(tmp_path: Path) -> None:
         to_engine_path("model.onnx")
     with pytest.raises(EngineFileError, match="build-engine"):
         load_engine(to_engine_path(str(tmp_path / "none.engine")))
+
+
+def test_the_shipped_model_at_another_size(shipped: Path) -> None:
+    small = engine_of(options(), size=(24, 32))
+    stamp, header = small.stat().st_mtime_ns, read_engine_file(small).header
+    assert small != engine_of(options()) and "24x32" in small.name
+    assert header.spec.size == (24, 32)
+    assert why_not(small, shipped, options()) is None
+    assert "shipped" not in header.options, "a build without a model does not give it again"
+    assert engine_of(options(), size=(24, 32)).stat().st_mtime_ns == stamp, "it is reused"
+    with load_engine(small) as engine:
+        assert engine.infer(np.zeros((1, 24, 32, 3), np.uint8)).class_map.shape == (1, 24, 32)

@@ -31,7 +31,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 SHORTER = {
     "run": ["--max-frames", "3"],
-    "bench": ["--duration", "0.5", "--warmup", "0.1"],
+    "bench": ["--quick", "--duration", "0.5", "--warmup", "0.1"],
     "compare": ["--frames", "2"],
     "doctor": ["--quick"],
     "--init": ["--epochs", "1", "--batch", "2", "--size", "64x96"],

@@ -13,10 +13,12 @@ from rtpsp.cli.console import Size
 SECTIONS = {
     "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
-    "Model and machine": ("engine", "min_confidence", "mask_size", "smooth", "device_io", "threads", "depth"),
+    "Model and machine": (
+        "engine", "target_fps", "min_confidence", "mask_size", "smooth", "device_io", "threads", "depth",
+    ),
     "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
-}
+}  # fmt: skip
 EXCLUSIVE = (("camera", "source"),)
 DEPENDENT = {"camera": ("camera_size", "camera_fps"), "source": ("loop", "start", "end")}
 
@@ -52,6 +54,13 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     help="A video, an image, a folder or 'frames/*.png', or 'sim://street?w=640&h=480' (quotes keep the shell off it).",
 )
 @click.option("--engine", metavar="FILE", help="An engine file; without it the shipped model's, built once.")
+@click.option(
+    "--target-fps",
+    type=click.FloatRange(0, min_open=True),
+    metavar="FPS",
+    help="Choose precision, size of the frames and threads so that this machine gives so many frames a second, by a "
+    "probe of seconds that later starts remember. Of an engine of your own the threads alone.",
+)
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),

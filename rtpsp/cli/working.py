@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtpsp.cli._signals import Handler, install, restore
-from rtpsp.cli.console import stderr, steps
+from rtpsp.cli.console import stderr, stdout, steps
 from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, write_json
 from rtpsp.cli.show import ProgressLine, print_run
 from rtpsp.default import to_engine_path
@@ -27,6 +28,9 @@ from rtpsp.stream.render import RenderOptions
 from rtpsp.stream.report import RunReport
 from rtpsp.stream.sink import MaskFolder, Sink
 from rtpsp.stream.source import SourceOptions
+
+if TYPE_CHECKING:
+    from rtpsp.bench.target import Target
 
 _OUTPUTS = ("output", "save_masks", "rle", "stats", "report")
 _EXIT_OF = {"Ctrl-C": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}
@@ -62,8 +66,13 @@ def segment(given: dict[str, Any]) -> None:
         max_frames=given["max_frames"], threads=given["threads"], depth=given["depth"], min_confidence=threshold,
         mask_size=given["mask_size"], smooth=given["smooth"], device_io=given["device_io"],
     )  # fmt: skip
-    with steps("building the engine") as tell:
-        engine = to_engine_path(given["engine"], tell, confidence=bool(threshold))
+    target = _target(given, options) if given["target_fps"] is not None else None
+    if target is not None:
+        engine, options = target.engine, replace(options, threads=target.chosen.threads)
+        stderr.print(target.words, markup=False, soft_wrap=True)
+    else:
+        with steps("building the engine") as tell:
+            engine = to_engine_path(given["engine"], tell, confidence=bool(threshold))
     sinks, no_window = _sinks(given)
     pipeline = open_pipeline(uri, engine, sinks, options)
     if no_window:
@@ -75,25 +84,40 @@ def segment(given: dict[str, Any]) -> None:
             pipeline.run()
     except BaseException:
         try:
-            _tell(pipeline.report(), given["report"])
+            _tell(pipeline.report(), given["report"], target)
         except OutputError as error:  # what the run itself failed of is what it ends with
             stderr.print(str(error), markup=False, soft_wrap=True)
         raise
     report = pipeline.report()
-    _tell(report, given["report"])
+    _tell(report, given["report"], target)
     if report.ended in _EXIT_OF:
         raise click.exceptions.Exit(_EXIT_OF[report.ended])
     if not report.frames.received and report.ended != "quit":
         raise SourceError(f"{uri}: no frame came from it: check --start, --end and the file")
 
 
-def _tell(report: RunReport, path: Path | None) -> None:
+def _target(given: dict[str, Any], options: RunOptions) -> Target:
+    """The engine and threads for the asked-for rate."""
+    from rtpsp.bench.target import choose_engine
+
+    drawn = given["output"] or given["show"] or (given["show"] is None and why_no_display() is None)
+    view: View | None = given["view"] if drawn else None
+    with steps("choosing the engine") as tell:
+        return choose_engine(given["target_fps"], options, given["engine"], view, tell)
+
+
+def _tell(report: RunReport, path: Path | None, target: Target | None) -> None:
+    told, went = report.to_dict(), ""
+    if target is not None:
+        told["target"], went = {**target.to_dict(), "held": target.held(report)}, target.settle(report)
     try:
         if path:
-            write_json(path, report.to_dict())
+            write_json(path, told)
     finally:  # whichever of the two cannot be written, the other is
         if path != STDOUT and (report.frames.received or not report.ended.startswith("error")):
             print_run(report)
+            if went:
+                stdout.print(went, markup=False, soft_wrap=True)
 
 
 def _uri(camera: str | None, source: str | None) -> str:
