@@ -171,7 +171,7 @@ def test_the_python_example(capfd: pytest.CaptureFixture[str]) -> None:
     exec(compile(block("python"), "README.md", "exec"), names)  # the README's own code
     assert names["report"].frames.shown >= 3 and Path("out.mp4").exists()
     assert names["ids"].shape == (540, 960)
-    assert names["class_maps"].shape == (1, 360, 480) and names["class_maps"].dtype == np.uint8
+    assert names["class_maps"].shape == (1, 540, 720) and names["class_maps"].dtype == np.uint8
 
 
 def test_the_demo(capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rtpsp.cli import config
 from rtpsp.cli._verbs import VERBS, Asked, Verb, group
+from rtpsp.cli.bench import Several
 from rtpsp.cli.console import Capability, Size
 from rtpsp.cli.foreign import Values
 from rtpsp.errors import InputError, RtpspError, UsageError
@@ -225,6 +226,7 @@ def test_a_name_that_is_not_utf_8_cannot_be_dumped(rtpsp: Call) -> None:
     assert done.code == 2 and "not UTF-8" in done.err and not done.out
 
 
+AT_LEAST_1 = click.IntRange(1, 9999)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
@@ -241,6 +243,9 @@ def values_of(kind: click.ParamType[Any]) -> st.SearchStrategy[str]:
     if isinstance(kind, Values):
         numbers = st.floats(allow_nan=False, allow_infinity=False)
         return st.lists(numbers, min_size=1, max_size=4).map(lambda values: ",".join(map(str, values)))
+    if isinstance(kind, Several):
+        one = {"NAME": st.sampled_from(["fp32", "int8", "a-b"]), "HxW": values_of(Size()), "N": values_of(AT_LEAST_1)}
+        return st.lists(one[kind.name.partition(",")[0]], min_size=1, max_size=3).map(",".join)
     if isinstance(kind, Capability):
         return st.sampled_from(["sm89", "8.9", "SM_120", "12.1"])
     if isinstance(kind, click.types.IntParamType):

@@ -219,7 +219,7 @@ def test_shipped_model() -> None:
     require(comparison, "splitting the head")
     assert comparison.max_error_relative is not None and comparison.max_error_relative < EXACT
     before, after = multiply_adds(plain), multiply_adds(split)
-    assert before / after == pytest.approx(1.09, abs=0.005)
+    assert before / after == pytest.approx(1.07, abs=0.005)
     (head,) = find_heads(plain)
     assert head.conv == "head/conv" and [cells for *_, cells in head.maps] == [1, 2, 3, 6]
     assert before - after == head.multiply_adds - head.multiply_adds_split
