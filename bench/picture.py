@@ -15,7 +15,7 @@ from rtpsp.stream.frame import Rendered, View
 
 SOURCE = "sim://street?w=960&h=720&fps=30&frames=150&seed=1"  # the Makefile's
 FRAME = 96
-QUALITY = 88
+QUALITY = 80
 
 
 class Picture(rtpsp.Sink):

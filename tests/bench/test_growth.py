@@ -79,7 +79,7 @@ def test_growth_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert set(told["linear"]) == {"slope_ms", "intercept_ms", "r2", "words"}
     assert len({row["latency_ms"]["count"] for row in told["pixels"]}) == 1, "they were timed in turn"
-    assert told["network"].startswith("pspnet18, output stride 8, random weights, fp32 by openvino, ")
+    assert told["network"].startswith("pspnet18, output stride 16, random weights, fp32 by openvino, ")
     assert seen == sorted(seen) and seen[-1] <= 1
 
 
