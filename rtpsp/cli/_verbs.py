@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def _take(command: click.Command, ctx: click.Context, args: list[str]) -> dict[s
     if ctx.resilient_parsing or command.get_help_option(ctx) in order:
         return None
     ctx.ensure_object(Asked).take(given)
-    return dict(given)
+    # click marks an argument that was left out by an enum of its own
+    return {name: value for name, value in given.items() if not isinstance(value, Enum)}
 
 
 class Verb(click.Command):

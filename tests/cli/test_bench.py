@@ -58,6 +58,8 @@ def test_a_card_of_a_model(rtpsp: Call, colour_model: Path, tmp_path: Path) -> N
     words = ("--model", colour_model, "--precisions", "fp32,int8", "--json", tmp_path / "b.json")
     done = rtpsp("bench", *words, *SHORT)
     assert done.code == 0, done.err
+    command = json.loads((tmp_path / "b.json").read_text())["command"]
+    assert command == f"rtpsp bench --model {colour_model} --precisions fp32,int8 --duration 0.1 --warmup 0 --quick"
     told = json.loads((tmp_path / "b.json").read_text())
     assert problems(told) == [] and [row["name"] for row in told["card"]["rows"]] == ["fp32 openvino"]
     assert [each["name"] for each in told["card"]["skipped"]] == ["int8 openvino"], "it has nothing to quantise"
