@@ -7,11 +7,8 @@ the bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import cv2
 
 from rtpsp.arrays import Image
 from rtpsp.bench.capacity import TOLERANCE, Cameras, Trial, search
@@ -21,6 +18,7 @@ from rtpsp.engine import load_engine
 from rtpsp.engine.base import Engine, EngineOptions
 from rtpsp.errors import UsageError
 from rtpsp.machine import usable_threads
+from rtpsp.stream.opencv import opencv_threads
 from rtpsp.stream.report import ThreadPlan, divide_threads
 from rtpsp.stream.selection import Selection
 from rtpsp.stream.slot import Policy
@@ -74,7 +72,7 @@ def fit_cameras(
         raise UsageError(f"fps {fps:g}, bound {bound_ms} ms and {seconds:g} s: expected numbers above 0")
     plan = divide_threads(threads or usable_threads(), live=True)
     bench = _Bench(engine, plan, source, seconds, tell, stopped)
-    with _opencv_threads(plan.opencv):
+    with opencv_threads(plan.opencv):
         fps = min(fps, bench.rate or fps)
         capacity, shares = bench.capacity()
         estimate, confirmed, one, tried = search(
@@ -176,13 +174,3 @@ class _Bench:
 
     def _open(self, uri: str) -> Source:
         return open_source(uri, SourceOptions(loop=True, decoder_threads=1, planes=self._planes))
-
-
-@contextmanager
-def _opencv_threads(count: int) -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

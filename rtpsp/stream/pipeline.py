@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-
-import cv2
 
 from rtpsp.drawing import Drawing
 from rtpsp.engine.base import Engine, check_mask_size, check_scores
@@ -23,6 +20,7 @@ from rtpsp.fit import MaskSize
 from rtpsp.machine import usable_threads
 from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps, View
 from rtpsp.stream.inference import Inference, check_device_io, check_min_confidence
+from rtpsp.stream.opencv import opencv_threads
 from rtpsp.stream.render import Renderer, RenderOptions
 from rtpsp.stream.report import FrameCounts, RunReport, ThreadPlan, divide_threads
 from rtpsp.stream.sink import Sink
@@ -137,7 +135,7 @@ class Pipeline:
         """
         opened: list[Sink] = []
         try:
-            with _opencv_threads(self._threads.opencv):
+            with opencv_threads(self._threads.opencv):
                 for sink in self._sinks:
                     opened.append(sink)
                     sink.open(self._source.info, self._engine.spec)
@@ -288,13 +286,3 @@ class Pipeline:
             sink.poll()
             if sink.wants_to_stop:
                 self.stop("quit")
-
-
-@contextmanager
-def _opencv_threads(count: int) -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
