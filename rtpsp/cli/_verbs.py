@@ -82,8 +82,9 @@ def _take(command: click.Command, ctx: click.Context, args: list[str]) -> dict[s
     if ctx.resilient_parsing or command.get_help_option(ctx) in order:
         return None
     ctx.ensure_object(Asked).take(given)
-    # click marks an argument that was left out by an enum of its own
-    return {name: value for name, value in given.items() if not isinstance(value, Enum)}
+    # click has an enum for an argument that was left out, and for an option that came without its optional value
+    arguments = {param.name for param in command.params if isinstance(param, click.Argument)}
+    return {name: value for name, value in given.items() if name not in arguments or not isinstance(value, Enum)}
 
 
 class Verb(click.Command):
