@@ -131,10 +131,13 @@ def memory_svg(growth: Mapping[str, Any]) -> str:
 def cameras_svg(cameras: Mapping[str, Any]) -> str:
     """The age that 95 % of the frames kept, over the number of streams tried; hollow where one was not served.
 
+    A single stream that was tried at a lower rate is not among them: the table has it.
+
     Args:
         cameras: The section.
     """
-    tried = [row for row in cameras.get("tried") or () if row.get("p95_age_ms") is not None]
+    rate = cameras.get("fps")
+    tried = [row for row in cameras.get("tried") or () if row["fps"] == rate and row.get("p95_age_ms") is not None]
     if not tried:
         return ""
     with drawing():
