@@ -1,4 +1,4 @@
-"""The README's picture: one frame of the demo, as it is recorded.
+"""The README's picture: one frame of the demo, smaller than it is recorded.
 
 python bench/picture.py [OUT.jpg] [--frame N]
 """
@@ -15,7 +15,8 @@ from rtpsp.stream.frame import Rendered, View
 
 SOURCE = "sim://street?w=960&h=720&fps=30&frames=150&seed=1"  # the Makefile's
 FRAME = 96
-QUALITY = 80
+QUALITY = 50
+HEIGHT, WIDTH = 540, 720  # of the file: the repository stays small
 
 
 class Picture(rtpsp.Sink):
@@ -30,7 +31,8 @@ class Picture(rtpsp.Sink):
 
     def write(self, item: Rendered) -> None:
         if item.frame.index == self._frame:
-            if not cv2.imwrite(str(self._path), item.pictures["overlay"], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
+            picture = cv2.resize(item.pictures["overlay"], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+            if not cv2.imwrite(str(self._path), picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
                 raise SystemExit(f"{self._path} cannot be written")
             self._done = True
 

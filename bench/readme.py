@@ -2,6 +2,8 @@
 
 python bench/readme.py            rewrite what stands between markers
 python bench/readme.py --check    say what differs from the results, and fail if anything does
+python bench/readme.py --record card-xeon2.json
+                                  keep a report of `rtpsp bench --json` in bench/results, then rewrite
 
 A marker names what to write, which file of bench/results it comes from, and, where not all of them, which columns:
 
@@ -9,6 +11,8 @@ A marker names what to write, which file of bench/results it comes from, and, wh
     <!-- figures: peers peers-xeon2 | peer; median ms; its time / ours -->
     ... what is here is replaced ...
     <!-- end -->
+
+A recorded report has its figures, not every sample that they were taken from.
 
 Within a line, `<!-- figures: value shipped-xeon2 engines.0.latency_ms.median -->55.8<!-- end -->` is one figure. The
 results are reports of `rtpsp bench --json` (schema 2).
@@ -32,6 +36,8 @@ from rtpsp.bench.verdict import headline
 ROOT = Path(__file__).parent.parent
 FILES = ("README.md", "bench/README.md")
 SCHEMA = 2
+LEFT_OUT = {"samples_ms", "age_series", "dots", "features"}
+"""Samples, points of a plot, and the machine's long list: no table has them, and the repository stays small."""
 
 Section = Mapping[str, Any]
 TABLES: dict[str, Callable[[Section], Table]] = {
@@ -163,13 +169,47 @@ def rewritten(text: str, results: Path, name: str = "the text") -> str:
     return _MARKED.sub(write, text)
 
 
+def recorded(report: Any) -> Any:
+    """A report, or a part of one, without `LEFT_OUT`."""
+    if isinstance(report, dict):
+        return {key: recorded(value) for key, value in report.items() if key not in LEFT_OUT}
+    return [recorded(value) for value in report] if isinstance(report, list) else report
+
+
+def record(path: Path, results: Path) -> None:
+    """Keep a report under its own name, a section a line.
+
+    Args:
+        path: What ``rtpsp bench --json`` wrote.
+        results: The folder of recorded results.
+
+    Raises:
+        MarkerError: It is no such report, or shows nothing but that it can be measured.
+    """
+    report = _report(path)
+    if report.get("quick") or report.get("interrupted"):
+        raise MarkerError(f"{path.name} is of a run that was quick or ended early: measure it again")
+    lines = [
+        f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+        for key, value in recorded(report).items()
+    ]
+    (results / path.name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """The command; gives its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--check", action="store_true", help="change nothing; fail where a text differs from the results"
     )
+    parser.add_argument("--record", type=Path, nargs="+", metavar="REPORT", default=[], help="keep these reports first")
     given = parser.parse_args(arguments)
+    try:
+        for path in given.record:
+            record(path, root / "bench" / "results")
+    except MarkerError as error:
+        print(f"--record {error}", file=sys.stderr)
+        return 1
     stale = []
     for name in FILES:
         path = root / name

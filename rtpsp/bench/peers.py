@@ -30,9 +30,9 @@ Tell = Callable[[str, float], None]
 Stopped = Callable[[], bool]
 
 CALIBRATION_FRAMES = 64
-LOOP_FRAMES = 60
-SLICES = 8
-"""Plays of the video in each loop, in turn."""
+LOOP_FRAMES = 20
+SLICES = 20
+"""Plays of the video in each loop, in turn: short ones, so that both loops see the same noise."""
 QUICK_CALIBRATION_FRAMES, QUICK_LOOP_FRAMES, QUICK_SLICES = 8, 15, 3
 """Where it shall only be seen that all comes about."""
 

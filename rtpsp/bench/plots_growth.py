@@ -137,7 +137,9 @@ def cameras_svg(cameras: Mapping[str, Any]) -> str:
         cameras: The section.
     """
     rate = cameras.get("fps")
-    tried = [row for row in cameras.get("tried") or () if row["fps"] == rate and row.get("p95_age_ms") is not None]
+    tried = [
+        row for row in cameras.get("tried") or () if row.get("fps", rate) == rate and row.get("p95_age_ms") is not None
+    ]
     if not tried:
         return ""
     with drawing():

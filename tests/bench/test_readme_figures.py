@@ -52,6 +52,26 @@ def test_what_stands_between_markers_is_written_anew_and_nothing_else(checkout: 
     assert readme.main(["--check"], checkout) == 0
 
 
+def test_a_report_is_kept_with_its_figures_and_without_its_samples(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = checkout / "bench" / "results"
+    (checkout / "README.md").write_text("<!-- figures: value kept engines.0.latency_ms.median -->?<!-- end -->\n")
+    report = sample_report()
+    (tmp_path / "kept.json").write_text(json.dumps(report))
+    assert readme.main(["--record", str(tmp_path / "kept.json")], checkout) == 0
+    kept = json.loads((results / "kept.json").read_text())
+    assert list(kept) == list(report) and kept["engines"][0]["latency_ms"] == report["engines"][0]["latency_ms"]
+    assert "samples_ms" in report["engines"][0] and "samples_ms" not in (results / "kept.json").read_text()
+    assert "-->56.0<!--" in (checkout / "README.md").read_text()
+
+    for said in ("quick", "interrupted"):
+        (tmp_path / f"{said}.json").write_text(json.dumps({**report, said: True}))
+        assert readme.main(["--record", str(tmp_path / f"{said}.json")], checkout) == 1
+        assert not (results / f"{said}.json").exists()
+    assert "measure it again" in capsys.readouterr().err
+
+
 def test_a_recorded_figure_that_changes_makes_the_text_stale(checkout: Path) -> None:
     (checkout / "README.md").write_text(
         "takes <!-- figures: value sample engines.0.latency_ms.median -->?<!-- end --> ms\n"

@@ -24,7 +24,7 @@ def load(job: Job) -> Loaded:
         if frame.shape[:2] != (job.height, job.width) and job.average:
             frame = cv2.resize(frame, (job.width, job.height), interpolation=cv2.INTER_AREA)
         blob = cv2.dnn.blobFromImage(frame, 1 / 255, (job.width, job.height), mean, swapRB=swap, crop=False)
-        blob /= std
+        blob = blob / std
         net.setInput(blob)
         logits = net.forward()
         return np.argmax(logits[0], axis=0).astype(np.uint8)
