@@ -71,7 +71,8 @@ class LayerReport:
         """What the engine spends its time on, how near it is to the limit, and what keeps it from more."""
         first = max(self.rows, key=lambda row: row.seconds)
         told = [
-            f"{first.name} ({first.what}) takes {_share(first.seconds, self.wall):.0f} % of the time{self._at(first)}."
+            f"The most expensive layer, {first.name} ({first.what}), takes "
+            f"{_share(first.seconds, self.wall):.0f} % of the time{self._at(first)}."
         ]
         limits = self.limits
         if limits is None or self.of_peak is None:
