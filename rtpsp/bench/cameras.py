@@ -37,7 +37,8 @@ WARMUP = 1.0
 LEAST_FRAMES = 20
 """Of each stream in a trial, however slow it is and short the trial."""
 ENOUGH_FRAMES, LONG = 210, 5.0
-"""Of each stream in a trial of so many seconds or more: enough for a 95th percentile (`rtpsp.timing`)."""
+"""Of each stream in a trial of so many seconds or more: enough for a 95th percentile (`rtpsp.timing`), in
+twice the time at most."""
 _PHASE = (5**0.5 - 1) / 2
 """By which each camera's clock is behind the one before, in frames: no two expose at the same time."""
 
@@ -135,8 +136,8 @@ class _Bench:
         # A frame of the last moments may still be on its way, and is neither served nor lost yet.
         on_its_way = min(1.0, max(bound / 1e3, 2 / rate))
         sources = [self._paced(number, rate) for number in range(count)]
-        least = ENOUGH_FRAMES if self._seconds >= LONG else LEAST_FRAMES
-        seconds = max(self._seconds, least / rate) + on_its_way
+        enough = min(ENOUGH_FRAMES / rate, 2 * self._seconds) if self._seconds >= LONG else 0.0
+        seconds = max(self._seconds, LEAST_FRAMES / rate, enough) + on_its_way
         done = self._run(sources, "latest", f"{count} x {rate:g} fps", seconds)
         first, last = done.begun + self._warmup, done.begun + done.seconds - on_its_way
         window = max(last - first, 1 / rate)

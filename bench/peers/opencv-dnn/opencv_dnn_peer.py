@@ -2,7 +2,7 @@
 
 Backend and target are the defaults. ``blobFromImage`` has one scale for all planes, so the deviations are divided by
 afterwards, as the sample's users do. OpenCV 5 takes its new engine by default, which (5.0.0.93, this network) answers
-wrongly in some processes (6 of 18, with one thread too); the classic engine is what a user would turn to then.
+wrongly in some processes, with one thread too; the classic engine is what a user would turn to then.
 """
 
 from __future__ import annotations
