@@ -78,7 +78,7 @@ setup(
         "rtpsp.bench": ["templates/*"],
         "rtpsp.engine": ["kernels/*.cu"],
         "rtpsp.label_sets": ["*.txt"],
-        "rtpsp.zoo": ["*.json", "*.md", "*.onnx", "*.txt"],
+        "rtpsp.zoo": ["*.json", "*.md", "*.onnx.gz", "*.txt"],
     },
     install_requires=[
         "av>=17",  # files, timestamps, H.264 out: its wheel brings FFmpeg with x264, OpenCV's has no H.264 encoder
@@ -98,9 +98,11 @@ setup(
         "openvino>=2025.3",
         "packaging>=24",
         "platformdirs>=4.3",
+        "prometheus-client>=0.21",  # the Prometheus project's own exposition format: pure Python, no dependencies
         "psutil>=7",  # cores and memory
         "pillow>=11",  # an image's size from its head, without decoding it; matplotlib brings it already
         "pycocotools>=2.0.8",  # COCO's own run-length codec
+        "python-json-logger>=3.1",  # log lines as JSON, 3.1 the first that is typed; pure Python, no dependencies
         "rich>=14.3",  # before it, a progress bar that goes away leaves a blank line
         "tomli>=2 ; python_version < '3.11'",
         "tomli-w>=1.0",  # --dump-config; the writer beside the standard library's reader

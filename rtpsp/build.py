@@ -112,7 +112,8 @@ def build_engine(
     tell(STEPS[1], 1, len(STEPS))
     frames = sample_frames(spec, count=min(options.batch, MAX_COMPARED))
     header = to_header(spec, replace(options, precision=options.precision or "fp32"), model_digest(file), file.name)
-    if model == zoo.model_path():  # at another size it is not what a build without a model gives
+    # at another size it is not what a build without a model gives
+    if isinstance(model, Path) and header.model_digest == zoo.model_digest():
         header.options["shipped"] = True
     tail = choose_tail(options.tail, graph, spec)
     maker = Maker(graph, spec, header, frames, tail, options.threads, options.plan, tell)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,8 +33,9 @@ from rtpsp.engine.file import read_engine_file
 from rtpsp.engine.tensorrt_options import FLAGS
 from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError, OutputError, UsageError
 from rtpsp.failed_builds import remember, why_failed
-from rtpsp.files import check_writable, sha256_of
+from rtpsp.files import check_writable
 from rtpsp.header import EngineHeader
+from rtpsp.places import make_private, private_folder
 
 if TYPE_CHECKING:
     from rtpsp.foreign import Adapted
@@ -103,22 +102,23 @@ def engine_of(options: BuildOptions, progress: Progress | None = None, size: tup
     Raises:
         RtpspError: As `build_engine`.
     """
-    model, spec = zoo.model_path(), zoo.model_spec()
+    digest, spec = zoo.model_digest(), zoo.model_spec()
     if size is not None:
         spec = replace(spec, height=size[0], width=size[1])
     path = engines_folder() / engine_name(to_header(spec, options))
     _check_not_failed(path, options.backend)
-    if why_not(path, model, options) is None:
+    if why_not(path, digest, options) is None:
         return path
     folder = _writable(path.parent)
     path = folder / path.name
     with _alone(folder):
-        reason = why_not(path, model, options)  # another process may have built it while we waited
+        reason = why_not(path, digest, options)  # another process may have built it while we waited
         if reason is None:
             return path
         _check_not_failed(path, options.backend)
         # The first build is expected; that one which was there does not do any more is not.
         _log.log(logging.WARNING if path.exists() else logging.INFO, "building %s: %s", path, reason)
+        model = zoo.model_path()
         try:
             built = build_engine(model if size is None else _at_size(model, size), path, options, progress)
             if built.why_not_run:  # built ahead of time, which serves nobody who wants to run it now
@@ -164,8 +164,14 @@ def default_options(*, confidence: bool = False) -> BuildOptions:
     return options
 
 
-def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
-    """Why an engine file cannot stand for a model file built with these options; None when it can."""
+def why_not(path: Path, digest: str, options: BuildOptions) -> str | None:
+    """Why an engine file cannot stand for a model built with these options; None when it can.
+
+    Args:
+        path: The engine file.
+        digest: sha256 of the model file, in hex.
+        options: How it should have been built.
+    """
     if not os.path.exists(path):  # Path.exists raises where a folder above may not be searched
         return "it is not there yet"
     try:
@@ -174,7 +180,7 @@ def why_not(path: Path, model: Path, options: BuildOptions) -> str | None:
     except EngineFileError as error:
         return _TO_DO.split(str(error).removeprefix(f"{path}: "))[0]
     header = file.header
-    if header.model_digest != sha256_of(model):
+    if header.model_digest != digest:
         return "it was built from another version of the model"
     if (header.backend, header.precision) != (options.backend, options.precision):
         return f"it is one for {header.backend} in {header.precision}"
@@ -258,9 +264,9 @@ def _writable(folder: Path) -> Path:
         return folder
     if os.environ.get(ENGINES_VARIABLE):  # who names a folder wants it there
         raise OutputError(f"{folder}: cannot be written ({reason}): let {ENGINES_VARIABLE} name another folder")
-    stand_in = Path(tempfile.gettempdir()) / f"rtpsp-{_user()}" / "engines"
+    stand_in = private_folder("engines")
     try:
-        _make_private(stand_in.parent)
+        make_private(stand_in.parent)
         stand_in.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
@@ -285,16 +291,3 @@ def _why_not_writable(folder: Path) -> str | None:
 def _reason(error: OutputError) -> str:
     cause = error.__cause__
     return (cause.strerror if isinstance(cause, OSError) else None) or str(error)
-
-
-def _make_private(folder: Path) -> None:
-    """Makes a folder that nobody else can write into: whoever can swap an engine decides what this process shows."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    foreign = hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022)
-    if foreign or not stat.S_ISDIR(status.st_mode):  # a link is none either
-        raise PermissionError(13, f"{folder} belongs to somebody else")
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else "user"

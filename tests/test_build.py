@@ -14,6 +14,7 @@ from rtpsp.build import BuildOptions, build_engine, engine_name, engines_folder
 from rtpsp.engine import load_engine
 from rtpsp.engine.file import read_engine_file, rebuild
 from rtpsp.errors import BoundNotMet, ModelError, OutputError
+from rtpsp.files import sha256_of
 from rtpsp.int8 import Int8Options
 from rtpsp.labels import CAMVID
 from tests.conftest import save_frames
@@ -175,8 +176,9 @@ def test_ranges_make_it_int8_where_no_precision_is_asked_for(
     built = build_engine(pspnet_model, shelves / "x.engine", given)
     assert built.header.precision == "int8" and built.notes[0] == "INT8, since frames or ranges were given for it"
     (cache,) = (shelves / "calib").glob("small-*.json")
-    for name, path in {"cache_path": cache, "model_path": pspnet_model}.items():
-        monkeypatch.setattr(zoo, name, lambda name=zoo.DEFAULT, path=path: path)
+    digest = sha256_of(pspnet_model)
+    for name, value in {"cache_path": cache, "model_path": pspnet_model, "model_digest": digest}.items():
+        monkeypatch.setattr(zoo, name, lambda name=zoo.DEFAULT, value=value: value)
     monkeypatch.setattr(zoo, "NAMES", ("small",))
     free = BuildOptions(None, threads=1, head="plain")
     built = build_engine(pspnet_model, shelves / "y.engine", free)

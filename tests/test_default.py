@@ -29,6 +29,7 @@ from rtpsp.engine.compatibility import Verdict
 from rtpsp.engine.file import FORMAT_VERSION, MAGIC, read_engine_file, write_engine_file
 from rtpsp.engine.tensorrt_options import PlanOptions
 from rtpsp.errors import BoundNotMet, EngineFileError, MissingError, ModelError, OutputError, UsageError
+from rtpsp.files import sha256_of
 from rtpsp.machine import Gpu
 from rtpsp.onnx_file import load_model
 from tests.conftest import save_frames
@@ -41,6 +42,8 @@ PRECISION = build.default_precision
 def shipped(colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small model in the place of the shipped one, engines in a folder of this test."""
     monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
+    digest = sha256_of(colour_model)
+    monkeypatch.setattr("rtpsp.zoo.model_digest", lambda: digest)
     monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: load_model(colour_model)[1])
     monkeypatch.setattr("rtpsp.default.default_precision", lambda backend="openvino": "fp32")  # it has nothing for INT8
     monkeypatch.setattr("rtpsp.build.default_precision", lambda backend="openvino": "fp32")
@@ -58,6 +61,7 @@ def program(shipped: Path, *lines: str) -> list[str]:
         "from rtpsp.onnx_file import load_model",
         "logging.basicConfig(level='INFO', format='%(message)s')",
         f"zoo.model_path = lambda: Path({str(shipped)!r})",
+        f"zoo.model_digest = lambda: {sha256_of(shipped)!r}",
         "zoo.model_spec = lambda: load_model(zoo.model_path())[1]",
         "default.default_precision = lambda backend: 'fp32'",
     )
@@ -78,7 +82,7 @@ def test_it_is_built_once(shipped: Path, caplog: pytest.LogCaptureFixture) -> No
     steps.clear()
     assert default_engine(lambda step, done, total: steps.append(step)) == first
     assert first.stat().st_mtime_ns == stamp and steps == [], "it is reused"
-    assert why_not(first, shipped, options()) is None
+    assert why_not(first, sha256_of(shipped), options()) is None
     with_confidence = default_engine(confidence=True)
     assert with_confidence != first and read_engine_file(with_confidence).header.options["confidence"]
 
@@ -105,15 +109,19 @@ def test_a_rebuild_says_why(damage: object, says: str, caplog: pytest.LogCapture
 def test_what_does_not_fit_is_named(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = default_engine()
     wanted = options()
-    assert "gives no confidence" in str(why_not(path, shipped, BuildOptions(wanted.precision, confidence=True)))
-    assert "is one for openvino" in str(why_not(path, shipped, BuildOptions(wanted.precision, "onnxruntime")))
+    assert "gives no confidence" in str(
+        why_not(path, sha256_of(shipped), BuildOptions(wanted.precision, confidence=True))
+    )
+    assert "is one for openvino" in str(
+        why_not(path, sha256_of(shipped), BuildOptions(wanted.precision, "onnxruntime"))
+    )
     other = tmp_path / "other.onnx"
     other.write_bytes(shipped.read_bytes())
-    assert why_not(path, other, wanted) is None, "the same bytes elsewhere are the same model"
+    assert why_not(path, sha256_of(other), wanted) is None, "the same bytes elsewhere are the same model"
     other.write_bytes(shipped.read_bytes() + b"\x12\x00")  # an empty producer name
-    assert "another version of the model" in str(why_not(path, other, wanted))
+    assert "another version of the model" in str(why_not(path, sha256_of(other), wanted))
     monkeypatch.setattr(default, "package_versions", lambda backend: {"rtpsp": "99.0"})
-    assert "was built by rtpsp" in str(why_not(path, shipped, wanted))
+    assert "was built by rtpsp" in str(why_not(path, sha256_of(shipped), wanted))
 
 
 @pytest.fixture
@@ -128,6 +136,7 @@ def quantised(pspnet_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(zoo, "NAMES", ("small",))
     monkeypatch.setattr(zoo, "model_spec", lambda: spec)
     monkeypatch.setattr(zoo, "model_path", lambda name="small": pspnet_model)
+    monkeypatch.setattr(zoo, "model_digest", lambda name="small": sha256_of(pspnet_model))
     monkeypatch.setattr(zoo, "cache_path", lambda name="small": path)
     return path
 
@@ -142,12 +151,12 @@ def test_the_shipped_ranges_make_an_int8_engine_without_data(
     stamp = path.stat().st_mtime_ns
     assert default_engine() == path and path.stat().st_mtime_ns == stamp
     write_cache(quantised, replace(cache, frames="cd" * 32))
-    reason = why_not(path, pspnet_model, BuildOptions("int8"))
+    reason = why_not(path, sha256_of(pspnet_model), BuildOptions("int8"))
     assert reason == "its INT8 ranges are not those that come with the model"
     assert default_engine() == path and reason in caplog.text
     assert read_engine_file(path).header.calibration_digest == "cd" * 32
     write_cache(quantised, replace(cache, frames="cd" * 32, method="minmax"))
-    assert why_not(path, pspnet_model, BuildOptions("int8")) == reason, "the same frames by another method"
+    assert why_not(path, sha256_of(pspnet_model), BuildOptions("int8")) == reason, "the same frames by another method"
 
 
 def test_the_default_is_int8_where_that_pays() -> None:
@@ -288,7 +297,7 @@ def test_an_engine_that_was_built_otherwise_is_not_the_default_one(shipped: Path
     file = read_engine_file(path)
     header = replace(file.header, options={**file.header.options, "plan": plan})
     write_engine_file(path, header, file.payload())
-    reason = why_not(path, shipped, options())
+    reason = why_not(path, sha256_of(shipped), options())
     assert reason is not None and reason.startswith("it was built with another --")
     if plan == {"optimisation_level": 0}:
         assert reason == "it was built with another --optimisation-level"
@@ -296,7 +305,7 @@ def test_an_engine_that_was_built_otherwise_is_not_the_default_one(shipped: Path
 
 def test_an_engine_of_batches_is_not_the_default_one(shipped: Path) -> None:
     path = build.build_engine(shipped, default_engine(), replace(options(), batch=2)).path
-    assert why_not(path, shipped, options()) == "it takes 2 frames at a time"
+    assert why_not(path, sha256_of(shipped), options()) == "it takes 2 frames at a time"
 
 
 def test_the_doctor_tells_of_the_engine_that_a_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +321,7 @@ def test_what_would_only_warn_builds_it_anew(shipped: Path, monkeypatch: pytest.
     path = default_engine()
     older = Verdict(warnings=("it was built with openvino 9, here is the older 8",))
     monkeypatch.setattr(default, "judge_file", lambda file: older)
-    assert why_not(path, shipped, options()) == older.warnings[0]
+    assert why_not(path, sha256_of(shipped), options()) == older.warnings[0]
 
 
 def test_two_at_once_build_it_once(tmp_path: Path, shipped: Path) -> None:
@@ -495,7 +504,7 @@ def test_the_shipped_model_at_another_size(shipped: Path) -> None:
     stamp, header = small.stat().st_mtime_ns, read_engine_file(small).header
     assert small != engine_of(options()) and "24x32" in small.name
     assert header.spec.size == (24, 32)
-    assert why_not(small, shipped, options()) is None
+    assert why_not(small, sha256_of(shipped), options()) is None
     assert "shipped" not in header.options, "a build without a model does not give it again"
     assert engine_of(options(), size=(24, 32)).stat().st_mtime_ns == stamp, "it is reused"
     with load_engine(small) as engine:

@@ -59,7 +59,7 @@ def wheel(source: Path) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_the_model_its_card_and_its_licence(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    for name in ("pspnet18-camvid.onnx", "pspnet18-camvid.md", "LICENSE-WEIGHTS.txt"):
+    for name in ("pspnet18-camvid.onnx.gz", "pspnet18-camvid.md", "LICENSE-WEIGHTS.txt"):
         assert f"rtpsp/zoo/{name}" in names
     assert {"rtpsp/py.typed", "rtpsp/engine/kernels/class_map.cu", "rtpsp/engine/kernels/resize.cu"} <= names
     outside = {name.split("/")[0] for name in names} - {"rtpsp"}

@@ -8,7 +8,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from rtpsp.places import CALIB_VARIABLE, ENGINES_VARIABLE, calibration_folder, engines_folder
+from rtpsp.places import (
+    CALIB_VARIABLE,
+    ENGINES_VARIABLE,
+    calibration_folder,
+    engines_folder,
+    make_private,
+    models_folder,
+    private_folder,
+)
 
 SHELVES = [(engines_folder, ENGINES_VARIABLE, "engines"), (calibration_folder, CALIB_VARIABLE, "calib")]
 Folder = Callable[[], Path]
@@ -28,6 +36,7 @@ def test_a_shelf_has_its_place(
     assert folder() == tmp_path / "cache" / "rtpsp" / name, "a folder of that name alone is no checkout"
     (tmp_path / "rtpsp" / "zoo").mkdir(parents=True)
     assert folder() == tmp_path / name
+    assert models_folder() == tmp_path / "cache" / "rtpsp" / "models", "all checkouts and releases share it"
     monkeypatch.setenv(variable, "~nobody-of-that-name/shelf")
     assert folder() == Path("~nobody-of-that-name/shelf")
     monkeypatch.setenv(variable, "")
@@ -40,3 +49,18 @@ def test_a_user_without_a_home(answer: object, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("platformdirs.user_cache_path", Mock(side_effect=answer))
     assert calibration_folder() == Path("/.cache/rtpsp/calib")
+
+
+def test_a_private_folder_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = private_folder("models")
+    assert folder.name == "models" and folder.parent.parent == tmp_path
+    make_private(folder.parent)
+    make_private(folder.parent)
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    folder.parent.chmod(0o777)
+    with pytest.raises(PermissionError, match="somebody else"):
+        make_private(folder.parent)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(PermissionError, match="somebody else"):
+        make_private(tmp_path / "link")

@@ -9,22 +9,21 @@ import pytest
 
 from rtpsp import zoo
 from rtpsp.errors import UsageError
+from rtpsp.files import sha256_of
 from rtpsp.graph.lower import load_model, lower, model_digest
 from rtpsp.graph.verify import run, sample_frames
 from rtpsp.labels import CAMVID
 
-DIGEST = "c3f5433bb58e481b4712c57d4c103efe6a843cd40c34b3091029a18f509468ec"
-
 
 def card() -> str:
-    return zoo.model_path().with_suffix(".md").read_text(encoding="utf-8")
+    return zoo.packed_path().with_name(f"{zoo.DEFAULT}.md").read_text(encoding="utf-8")
 
 
 def test_file_is_the_one_that_was_measured() -> None:
     path = zoo.model_path()
-    assert model_digest(path) == DIGEST
-    assert DIGEST in card()
-    assert path.stat().st_size < 30_000_000
+    assert path.name == f"{zoo.DEFAULT}.onnx"
+    assert model_digest(path) == sha256_of(path) == zoo.model_digest()
+    assert f"`{zoo.model_digest()}`" in card()
     assert f"{path.stat().st_size:,} bytes" in card()
 
 
@@ -51,10 +50,16 @@ def test_holds_nothing_of_the_machine_that_made_it() -> None:
 
 
 def test_licence_lies_beside_the_weights() -> None:
-    text = zoo.model_path().with_name("LICENSE-WEIGHTS.txt").read_text(encoding="utf-8")
+    text = zoo.packed_path().with_name("LICENSE-WEIGHTS.txt").read_text(encoding="utf-8")
     assert "CC BY-NC 4.0" in text and "CamVid" in text
 
 
 def test_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(UsageError, match="pspnet18-camvid"):
-        zoo.model_path("pspnet50-mars")
+    for ask in (zoo.model_path, zoo.model_digest, zoo.packed_path, zoo.model_spec, zoo.cache_path):
+        with pytest.raises(UsageError, match="pspnet18-camvid"):
+            ask("pspnet50-mars")
+
+
+def test_what_is_told_without_the_model_is_so() -> None:
+    assert zoo.model_spec() == load_model(zoo.model_path())[1]
+    assert zoo.packed_path().stat().st_size < 0.92 * zoo.model_path().stat().st_size

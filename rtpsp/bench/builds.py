@@ -46,13 +46,14 @@ def writer_of(options: SubjectOptions) -> tuple[Write, Path | ir.Model]:
         size = options.size or DEFAULT_SIZE
         return _of_random(network, size, options.batch), network.model(size)
     if options.model is None:
-        return _of_file(zoo.model_path(), options), zoo.model_path()
+        model = zoo.model_path()
+        return _of_file(model, options, shipped=True), model
     path = Path(os.path.expanduser(options.model))
     if path.suffix != ".onnx" and not path.exists():
         raise UsageError(
             f"no architecture {options.model!r}: use one of {', '.join(ARCHS)}, or give a model file (.onnx)"
         )
-    return _of_file(path, options), path
+    return _of_file(path, options, shipped=False), path
 
 
 def _of_random(network: RandomNetwork, size: tuple[int, int], batch: int) -> Write:
@@ -63,9 +64,7 @@ def _of_random(network: RandomNetwork, size: tuple[int, int], batch: int) -> Wri
     return write
 
 
-def _of_file(model: Path, options: SubjectOptions) -> Write:
-    shipped = model == zoo.model_path()
-
+def _of_file(model: Path, options: SubjectOptions, *, shipped: bool) -> Write:
     def write(path: Path, backend: str, precision: Precision | None, tell: Progress) -> Path:
         chosen = precision or (default_precision(backend) if shipped else None)
         int8 = Int8Options(calib=options.calib if chosen in (None, "int8") else None)
@@ -74,7 +73,7 @@ def _of_file(model: Path, options: SubjectOptions) -> Write:
         )
         if shipped and options.calib is None:
             there = engines_folder() / engine_name(to_header(zoo.model_spec(), build))
-            if why_not(there, model, build) is None:
+            if why_not(there, zoo.model_digest(), build) is None:
                 return there
         return build_engine(model, path, build, tell).path
 

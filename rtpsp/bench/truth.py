@@ -139,8 +139,10 @@ def reference_of(path: Path, batches: Sequence[Image], threads: int = 0) -> Refe
 def model_of(file: EngineFile) -> Path | None:
     """The model file that an engine was built from; None where it is not found."""
     header = file.header
+    if header.model_digest == zoo.model_digest():
+        return zoo.model_path()
     name = Path(str(header.options.get("model", ""))).name
-    candidates = [zoo.model_path(), *([file.path.parent / name, Path(name)] if name else [])]
+    candidates = [file.path.parent / name, Path(name)] if name else []
     return next((path for path in candidates if path.is_file() and sha256_of(path) == header.model_digest), None)
 
 

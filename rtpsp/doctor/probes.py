@@ -110,9 +110,9 @@ def default_engine() -> dict[str, Any]:
         options = default_options(confidence=confidence)
         path = build.engines_folder() / build.engine_name(build.to_header(zoo.model_spec(), options))
         if os.path.exists(path):
-            engines[path.name] = why_not(path, zoo.model_path(), options)
+            engines[path.name] = why_not(path, zoo.model_digest(), options)
     return {
-        "model": zoo.DEFAULT if zoo.model_path().is_file() else None,
+        "model": zoo.DEFAULT if zoo.packed_path().is_file() else None,
         "engines": engines,
         "backend": options.backend,
     }

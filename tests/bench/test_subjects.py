@@ -93,10 +93,12 @@ def test_the_shipped_models_engine_that_is_there_is_not_built_again(
     colour_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rtpsp.build_options import engine_name, to_header
+    from rtpsp.files import sha256_of
     from rtpsp.onnx_file import load_model
 
     spec = load_model(colour_model)[1]
     monkeypatch.setattr("rtpsp.zoo.model_path", lambda: colour_model)
+    monkeypatch.setattr("rtpsp.zoo.model_digest", lambda: sha256_of(colour_model))
     monkeypatch.setattr("rtpsp.zoo.model_spec", lambda: spec)
     monkeypatch.setenv("RTPSP_ENGINES", str(tmp_path))
     build = BuildOptions("fp32", "openvino")

@@ -50,10 +50,9 @@ def test_an_engine_whose_model_is_not_here(colour_engine: Path, pictures: list[I
 def test_the_shipped_model_is_found_wherever_its_engine_lies(tmp_path: Path) -> None:
     from rtpsp import zoo
     from rtpsp.engine.file import write_engine_file
-    from rtpsp.files import sha256_of
     from rtpsp.header import EngineHeader
 
-    header = EngineHeader(zoo.model_spec(), "openvino", "fp32", sha256_of(zoo.model_path()))
+    header = EngineHeader(zoo.model_spec(), "openvino", "fp32", zoo.model_digest())
     write_engine_file(tmp_path / "x.engine", header, b"")
     assert model_of(read_engine_file(tmp_path / "x.engine")) == zoo.model_path()
 
