@@ -42,7 +42,15 @@ class InputError(RtpspError):
 
 
 class SourceError(InputError):
-    """A source cannot be opened or understood."""
+    """A source cannot be opened or understood.
+
+    Attributes:
+        kind: What sort of fault, a `rtpsp.stream.health.FaultKind`; empty for one that no second try can cure.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ModelError(InputError):
@@ -64,9 +72,17 @@ class MissingError(RtpspError):
 
 
 class SourceLost(RtpspError):
-    """The source stalled or went away for good."""
+    """The source stalled or went away for good.
+
+    Attributes:
+        kind: What sort of fault, a `rtpsp.stream.health.FaultKind`.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, kind: str = "lost") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class BoundNotMet(RtpspError):

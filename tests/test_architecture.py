@@ -33,7 +33,8 @@ MAY_IMPORT = {
 LOW = {
     "arrays", "calibration_cache", "calibration_table", "class_mapper", "device_reference", "drawing", "errors",
     "files", "fit", "foreign_values", "header", "label_sets", "label_sets.meanings", "labels", "machine",
-    "onnx_file", "places", "planes", "pooling", "recognise", "runtimes", "smoothing", "spec", "timing", "upsampling",
+    "onnx_file", "places", "planes", "pooling", "recognise", "redaction", "runtimes", "smoothing", "spec", "timing",
+    "upsampling",
 }  # fmt: skip
 
 

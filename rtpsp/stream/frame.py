@@ -30,6 +30,7 @@ class Frame:
             given None. The consumer calls it, at most once, so that a dropped frame costs no conversion.
         name: File name, for a source of single images; with a number before it where it is not the only one so called.
         truth: The scene's own class ids, uint8 [height, width], for a source that knows them.
+        source: Number of its source in the run, from 0.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Frame:
     to_bgr: Callable[[Image | None], Image]
     name: str | None = None
     truth: Callable[[], Image] | None = None
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,20 @@ class Rendered:
     pictures: Mapping[View, Image]
     class_map: ClassMap
     stamps: Stamps
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What a sink gets, a few times a second, while no frame comes from a source.
+
+    Attributes:
+        source: Its number in the run, from 0.
+        pts: Presentation time of this moment, on the time line of the source's frames: seconds from its first one.
+        picture: uint8 [height, width, 3] BGR: the last picture, darkened, and in words what is wrong.
+        words: The same words.
+    """
+
+    source: int
+    pts: float
+    picture: Image
+    words: str

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from rtpsp.errors import SourceError
 from rtpsp.recognise import near
+from rtpsp.redaction import redacted
 
 
 def shown(name: str | Path) -> str:
-    """A name as it may stand in a message of one line: control characters escaped, a long one without its middle."""
-    text = str(name)
+    """A name as it may stand in a message of one line.
+
+    A URI comes without its secrets, control characters are escaped, and a long one loses its middle.
+    """
+    text = redacted(str(name))
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 200 else f"{text[:60]}…{text[-60:]}"
 

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +16,8 @@ from rtpsp.errors import OutputError, UsageError
 from rtpsp.files import write_atomically
 from rtpsp.labels import to_label_list
 from rtpsp.spec import ModelSpec
-from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.beat import Beat
+from rtpsp.stream.frame import Absent, Rendered, View
 from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.source import SourceInfo
 from rtpsp.timing import Summary
@@ -37,6 +39,18 @@ class Sink(ABC):
         """
         del info, spec
 
+    def open_all(self, infos: Sequence[SourceInfo], spec: ModelSpec) -> None:
+        """`open` for a run of several sources; a sink that tells them apart has its own.
+
+        Args:
+            infos: Of each source, in the order of `Frame.source`; height and width are 0 where it is not there yet.
+            spec: Of the model.
+
+        Raises:
+            OutputError: As `open`.
+        """
+        self.open(infos[0], spec)
+
     @abstractmethod
     def write(self, item: Rendered) -> None:
         """Take one frame; the arrays may be kept but not written into: the other sinks of the run have the same.
@@ -49,18 +63,44 @@ class Sink(ABC):
         """Called often, also while no frame comes: a window answers its keys here."""
         return None
 
+    def absent(self, item: Absent) -> None:
+        """Take the picture of a source that gives no frame; by default it is of no use."""
+        del item
+
     @property
     def wants_to_stop(self) -> bool:
         """True when a person asked, through this sink, for the run to end."""
         return False
 
     def close(self) -> None:
-        """Finish what was begun; called once, whatever happened before."""
+        """Finish what was begun; called once, whatever happened before.
+
+        By the watchdog's thread where the one of all other calls hangs in another sink.
+        """
         return None
 
     def stages(self) -> dict[str, Summary]:
         """Durations of work that the sink does in a thread of its own, by stage name."""
         return {}
+
+    def beats(self) -> Sequence[Beat]:
+        """Pulses of the threads that the sink has, for the watchdog."""
+        return ()
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that it was too slow to take; the run went on without them."""
+        return 0
+
+    @property
+    def failure(self) -> OutputError | None:
+        """Why it takes no more, where the run went on without it: a full disk. The run ends with it when it is over."""
+        return None
+
+    @property
+    def retries(self) -> bool:
+        """Whether it tries again by itself after a `failure`, so that the run goes on even where it is its only use."""
+        return False
 
     @property
     def output(self) -> str | None:

@@ -4,26 +4,34 @@
 drive.mp4                  a video file                          (video.py)
 frames/, 'frames/*.png'    a folder or a pattern of images       (images.py)
 sim://street?w=640&h=480   the built-in simulator                (simulated.py)
+rtsp://camera/stream       a network stream, or a file by HTTP   (network.py)
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import logging
 import math
-import stat
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, get_args
 
-from rtpsp.errors import SourceError, UsageError
+from rtpsp import redaction
+from rtpsp.errors import MissingError, SourceError, SourceLost, UsageError
 from rtpsp.spec import Planes
 from rtpsp.stream.frame import Frame
-from rtpsp.stream.names import expanded, nothing_at, shown, status_of
+from rtpsp.stream.health import PERMANENT, Health
+from rtpsp.stream.names import expanded, shown
+from rtpsp.stream.rooms import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from rtpsp.stream.rooms import IMAGES, room_of
 
-Kind = Literal["camera", "video", "images", "sim"]
+_log = logging.getLogger(__name__)
+
+Kind = Literal["camera", "video", "images", "sim", "network"]
+Transport = Literal["tcp", "udp", "auto"]
+Hardware = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,37 @@ class SourceInfo:
 
 
 @dataclass(frozen=True)
+class Reconnect:
+    """How a live source is opened anew after it was lost: exponential back-off with jitter.
+
+    The n-th try comes after a random time of 0.5 to 1 times ``min(longest, first * 2 ** n)``.
+
+    Attributes:
+        attempts: Tries after which it counts as lost for good; None goes on for ever.
+        first: Seconds of the first wait.
+        longest: Seconds of the longest wait.
+        at_start: Also wait for a source that is not there when the run begins, instead of failing.
+
+    Raises:
+        UsageError: A number that is not positive.
+    """
+
+    attempts: int | None = None
+    first: float = 0.5
+    longest: float = 30.0
+    at_start: bool = False
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 1:
+            raise UsageError(f"reconnect attempts are {self.attempts}, expected at least 1; or never reconnect at all")
+        if not 0 < self.first <= self.longest < math.inf:
+            raise UsageError(
+                f"the waits before a new try are {self.first:g} to {self.longest:g} s, expected seconds above 0, "
+                "the first not longer than the longest"
+            )
+
+
+@dataclass(frozen=True)
 class SourceOptions:
     """What to ask of a source. One that cannot do what is asked refuses it: nothing is passed over in silence.
 
@@ -63,7 +102,13 @@ class SourceOptions:
         loop: Start again at the end (files, images, a simulator with an end).
         start: Seconds into a file, images (25 a second) or a simulator that is not live to begin at.
         end: Seconds into it to stop at.
-        read_timeout: Seconds that one read may take before the source counts as lost.
+        read_timeout: Seconds that one read may take before the source counts as lost; None is what suits its kind: 2
+            for cameras and the simulator, 5 for network streams, 15 for those that come in segments (HLS).
+        open_timeout: Seconds that a network stream may take to be there.
+        reconnect: What to do when a live source is lost; None ends the run with it.
+        transport: How RTSP brings its packets: ``tcp`` loses none, ``udp`` never waits for a lost one, ``auto`` tries
+            UDP first.
+        hwaccel: ``auto`` decodes network streams on a GPU where one can, ``off`` on the CPU.
         decoder_threads: Threads that a decoder may use.
         planes: What the model takes (`rtpsp.planes`). Images are read so; whatever else there is gives BGR, of which a
             model of grey frames gets the grey, and is refused where the model takes a fourth plane.
@@ -77,7 +122,11 @@ class SourceOptions:
     loop: bool = False
     start: float = 0.0
     end: float | None = None
-    read_timeout: float = 2.0
+    read_timeout: float | None = None
+    open_timeout: float = 10.0
+    reconnect: Reconnect | None = field(default_factory=Reconnect)
+    transport: Transport = "tcp"
+    hwaccel: Hardware = "off"
     decoder_threads: int = 1
     planes: Planes = 3
 
@@ -102,6 +151,13 @@ class Source(ABC):
     """Frames that the device or network lost before we could read them, as far as timestamps or numbers tell."""
     ended: str = "end of source"
     """Why `read` gave None, in words."""
+    health: Health
+    """How it fares; each source has one of its own from `__new__` on."""
+
+    def __new__(cls, *args: object, **options: object) -> Source:
+        source = super().__new__(cls)
+        source.health = Health()
+        return source
 
     @abstractmethod
     def read(self) -> Frame | None:
@@ -123,6 +179,14 @@ class Source(ABC):
         """Ask a `read` that waits to come back soon; may be called from any thread. By default its time-out does it."""
         return None
 
+    def successor(self) -> Source | None:
+        """What takes over when a `read` of this source does not come back; None where it cannot be opened anew.
+
+        Called by the watchdog while that read still hangs in its thread, which is left behind. The successor goes on
+        with the health, the numbers and the time line of this source; this one gives nothing any more.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the device or file; may be called twice."""
@@ -137,10 +201,13 @@ class Source(ABC):
 
 
 def open_source(uri: str, options: SourceOptions | None = None) -> Source:
-    """Open a camera, file, folder of images or simulator by its URI.
+    """Open a camera, file, folder of images, simulator or network stream by its URI.
+
+    A live one comes wrapped: it is opened anew whenever it is lost, as `SourceOptions.reconnect` says.
 
     Args:
         uri: See the table at the head of this module. A webcam's number is its own URI: ``0``. A ``~`` is the home.
+            Its secrets are kept out of every message from now on (`rtpsp.redaction`).
         options: What to ask of it.
 
     Raises:
@@ -149,15 +216,31 @@ def open_source(uri: str, options: SourceOptions | None = None) -> Source:
         MissingError: The camera device does not exist on this machine.
     """
     options = options or SourceOptions()
+    redaction.register(uri)
     if "://" not in uri:
         uri = expanded(uri)
-    room = _room_of(uri)
+    room = room_of(uri)
     refuse_others(options, room.what, room.options)
-    if options.planes == 4 and room is not _IMAGES:
+    if options.planes == 4 and room is not IMAGES:
         raise no_fourth_plane(uri, room.what)
+    opener: Callable[[str, SourceOptions], Source]
     opener = getattr(importlib.import_module(f"rtpsp.stream.{room.module}"), room.opener)
-    source: Source = opener(uri, options)
-    return source
+    reconnect = options.reconnect
+    first: Source | None
+    try:
+        first = opener(uri, options)
+    except (SourceError, SourceLost, MissingError) as error:
+        waits = reconnect is not None and reconnect.at_start and room.live
+        if not waits or getattr(error, "kind", "lost") in PERMANENT:
+            raise
+        _log.warning("%s; waiting for it", error)
+        first = None
+    if first is not None and (reconnect is None or not first.info.live):
+        return first
+    assert reconnect is not None
+    from rtpsp.stream.reconnecting import Reconnecting  # which is made of what stands here
+
+    return Reconnecting(lambda: opener(uri, options), reconnect, first, uri=shown(uri))
 
 
 def refuse_others(options: SourceOptions, what: str, known: tuple[str, ...]) -> None:
@@ -178,66 +261,3 @@ def no_fourth_plane(uri: str, what: str) -> SourceError:
         f"{shown(uri)} is {what} without a fourth plane, and the model takes one beside B, G and R: give a folder of "
         f"images that have it, such as RGBA PNG files"
     )
-
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-
-
-@dataclass(frozen=True)
-class _Room:
-    module: str
-    opener: str
-    what: str
-    options: tuple[str, ...]
-    """Those of `SourceOptions` that have a meaning."""
-
-
-_PART = ("loop", "start", "end")
-_CAMERA = _Room("camera", "open_camera", "a camera", ("camera_size", "camera_fps"))
-_VIDEO = _Room("video", "open_video", "a video file", _PART)
-_IMAGES = _Room("images", "open_images", "images", _PART)
-_SIMULATOR = _Room("simulated", "open_simulator", "the simulator", _PART)
-
-
-def _room_of(uri: str) -> _Room:
-    if uri.startswith("sim://"):
-        return _SIMULATOR
-    if "://" in uri:
-        raise _no_scheme(uri.split("://")[0])
-    if not uri.strip():
-        raise SourceError("the source's name is empty: give a video, a folder of images, a camera or sim://street")
-    if uri.isascii() and uri.isdigit() and len(uri) < 10:
-        return _CAMERA
-    pattern = any(letter in uri for letter in "*?[")
-    try:
-        status = status_of(uri)
-    except SourceError:
-        if not pattern:  # which Windows refuses as a name
-            raise
-        status = None
-    mode = 0 if status is None else status.st_mode
-    if status is None and shown(uri) != uri and (not pattern or uri.startswith("/dev/")):  # no camera is called so
-        raise nothing_at(uri)
-    if uri.startswith("/dev/") and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return _CAMERA
-    if status is None:
-        if uri.startswith("sim:"):
-            raise SourceError(f"no file {shown(repr(uri))}: did you mean sim://street?")
-        if not pattern:
-            raise nothing_at(uri)
-        return _IMAGES
-    if stat.S_ISDIR(mode):
-        return _IMAGES
-    if not stat.S_ISREG(mode):
-        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
-        raise SourceError(f"{shown(uri)} is a {kind}: give a file, a folder of images or a camera such as /dev/video0")
-    return _IMAGES if Path(uri).suffix.lower() in IMAGE_SUFFIXES else _VIDEO
-
-
-def _no_scheme(scheme: str) -> SourceError:
-    hint = "use a camera, a file, a folder of images or sim://"
-    if scheme.lower() == "file":
-        hint = "give the path alone"
-    elif difflib.get_close_matches(scheme.lower(), ["sim"]):
-        hint = "did you mean sim://street?"
-    return SourceError(f"{shown(scheme)}:// sources are not supported: {hint}")
