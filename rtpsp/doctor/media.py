@@ -37,6 +37,7 @@ def video(context: Context) -> Iterator[Finding]:
     yield Finding("video", "recording", "ok", f"H.264 written and read back ({versions})", details=libraries)
     yield _formats(answer["decoders"])
     yield _streams(answer["protocols"], answer["demuxers"])
+    yield _decoders(answer["hardware_decoders"])
     works = [name for name, why_not in answer["hardware_encoders"].items() if why_not is None]
     told = f"{', '.join(works)} works" if works else "none"
     yield Finding(
@@ -64,18 +65,28 @@ def _streams(protocols: list[str], demuxers: list[str]) -> Finding:
         "RTSPS": "rtsp" in demuxers and secure,
         "HTTP": "http" in protocols,
         "HTTPS": "https" in protocols and secure,
+        "MJPEG": "mpjpeg" in demuxers and "http" in protocols,
         "HLS": "hls" in demuxers and "http" in protocols,
         "RTMP": "rtmp" in protocols,
         "SRT": "srt" in protocols,
+        "RTP": "rtp" in protocols,
+        "UDP": "udp" in protocols,
+        "TCP": "tcp" in protocols,
     }
     told = ", ".join(kind for kind, there in kinds.items() if there) or "none"
     absent = ", ".join(kind for kind, there in kinds.items() if not there)
     details = {"protocols": protocols, "demuxers": demuxers}
     told += f"; not {absent}" if absent else ""
-    told = f"FFmpeg has {told}; 'rtpsp run' takes none of them yet"
+    told = f"FFmpeg has {told}"
     if kinds["RTSP"] and kinds["HTTPS"]:
         return Finding("video", "streams", "ok", told, details=details)
     return Finding("video", "streams", "missing", told, WHOLE_PYAV, details)
+
+
+def _decoders(devices: dict[str, str | None]) -> Finding:
+    works = [name for name, why_not in devices.items() if why_not is None]
+    told = f"{', '.join(works)} decodes H.264: --hwaccel auto takes it" if works else "none; the CPU decodes"
+    return Finding("video", "GPU decoders", "ok" if works else "missing", told, details=devices)
 
 
 def opencv(context: Context) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ DECODERS = {"H.264": "h264", "HEVC": "hevc", "AV1": "libdav1d", "VP9": "vp9", "M
 """AV1 by libdav1d: FFmpeg's own decoder of it needs a GPU."""
 ENCODERS = {"H.264": "libx264"}
 HARDWARE_ENCODERS = ("h264_nvenc", "h264_vaapi", "h264_qsv", "h264_amf", "h264_videotoolbox")
-PROTOCOLS = ("rtsp", "http", "https", "tls", "rtmp", "srt", "udp")
+PROTOCOLS = ("rtsp", "http", "https", "tls", "rtmp", "srt", "rtp", "udp", "tcp")
 DEMUXERS = ("rtsp", "hls", "dash", "sdp", "mpjpeg")
 
 
@@ -138,6 +138,7 @@ def video() -> dict[str, Any]:
     """Record and read back a few frames as a run does; tell what FFmpeg can do beside that."""
     import cv2  # noqa: F401, I001  # before av, as everywhere
     import av
+    from av.codec.hwaccel import hwdevices_available
 
     with tempfile.TemporaryDirectory() as folder:
         _round_trip(Path(folder) / "probe.mp4")
@@ -148,6 +149,7 @@ def video() -> dict[str, Any]:
         "decoders": {title: _has_codec(name, "r") for title, name in DECODERS.items()},
         "encoders": {title: _has_codec(name, "w") for title, name in ENCODERS.items()},
         "hardware_encoders": {name: _why_not_encode(name) for name in HARDWARE_ENCODERS if _has_codec(name, "w")},
+        "hardware_decoders": {name: _why_not_decode(name) for name in hwdevices_available()},
         "protocols": [name for name in PROTOCOLS if _has_protocol(name)],
         "demuxers": [name for name in DEMUXERS if name in av.formats_available],
     }
@@ -259,6 +261,13 @@ def _why_not_encode(name: str) -> str | None:
     except (av.FFmpegError, OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     return None
+
+
+def _why_not_decode(device: str) -> str | None:
+    """Whether a kind of GPU decodes H.264 here, as `rtpsp.stream.network_dial` tries it."""
+    from rtpsp.stream.network_dial import why_not_decode
+
+    return why_not_decode(device)
 
 
 def _has_protocol(name: str) -> bool:

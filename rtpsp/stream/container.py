@@ -16,6 +16,8 @@ from av.video.stream import VideoStream
 from rtpsp.errors import SourceError
 from rtpsp.stream.names import shown
 
+OPEN_SECONDS = 5.0
+
 
 def open_container(path: str, threads: int) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose its first video stream that is not a cover picture.
@@ -26,22 +28,37 @@ def open_container(path: str, threads: int) -> tuple[InputContainer, VideoStream
     name = shown(path)
     try:
         # "file:" keeps a colon in a name from being taken for a protocol; the list keeps a playlist off the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # A playlist that names itself is looked into for ever.
+        limit = (OPEN_SECONDS, None)
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, timeout=limit)
     except (FFmpegError, OSError, ValueError) as error:
         raise SourceError(f"{name} is not a video that can be read: {_reason(path, error)}") from error
+    try:
+        stream = video_stream(container, name)
+    except SourceError:
+        container.close()
+        raise
+    stream.thread_count = max(1, threads)
+    stream.thread_type = "AUTO" if threads > 1 else "SLICE"
+    return container, stream
+
+
+def video_stream(container: InputContainer, name: str, kind: str = "") -> VideoStream:
+    """The first video stream that is not a cover picture.
+
+    Raises:
+        SourceError: There is none, or one that this FFmpeg cannot decode; `kind` is its kind.
+    """
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     # FFmpeg draws text files as a terminal's screen.
     if not streams or container.format.name == "tty":
         found = "text" if streams else ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        container.close()
-        raise SourceError(f"{name} holds {found} and no video: give a video file, a folder of images or a camera")
-    stream = streams[0]
-    if _lacks_decoder(stream):
-        container.close()
-        raise SourceError(f"{name}: FFmpeg {av.ffmpeg_version_info} has no decoder for its video: convert it to H.264")
-    stream.thread_count = max(1, threads)
-    stream.thread_type = "AUTO" if threads > 1 else "SLICE"
-    return container, stream
+        hint = "give a video file, a folder of images or a camera"
+        raise SourceError(f"{name} holds {found} and no video: {hint}", kind)
+    if _lacks_decoder(streams[0]):
+        told = f"{name}: FFmpeg {av.ffmpeg_version_info} has no decoder for its video: convert it to H.264"
+        raise SourceError(told, kind)
+    return streams[0]
 
 
 def _lacks_decoder(stream: VideoStream) -> bool:

@@ -199,7 +199,8 @@ def test_torch_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_video() -> None:
     found = look(media.video)
     assert {finding.state for finding in found.values()} == {"ok"}
-    assert "FFmpeg has RTSP, RTSPS, HTTP, HTTPS, HLS; not RTMP, SRT;" in found["streams"].found
+    assert found["streams"].found == "FFmpeg has RTSP, RTSPS, HTTP, HTTPS, MJPEG, HLS, RTP, UDP, TCP; not RTMP, SRT"
+    assert found["GPU decoders"].found == "cuda decodes H.264: --hwaccel auto takes it"
     assert "h264_nvenc works" in found["GPU encoders"].found
 
 
@@ -210,11 +211,12 @@ def test_video_that_fails_or_lacks_something() -> None:
         "decoders": {"H.264": True, "AV1": False},
         "protocols": ["http"],
         "hardware_encoders": {"h264_nvenc": "Operation not permitted"},
+        "hardware_decoders": {"cuda": "it is not there"},
     }
     found = look(media.video, video=poor)
     assert found["reads"].state == "warning" and "not AV1" in found["reads"].found and found["reads"].fix
     assert found["streams"].state == "missing" and found["streams"].fix
-    assert found["GPU encoders"].state == "missing"
+    assert found["GPU encoders"].state == found["GPU decoders"].state == "missing"
 
 
 def test_one_opencv(monkeypatch: pytest.MonkeyPatch) -> None:

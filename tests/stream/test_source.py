@@ -16,11 +16,14 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtpsp.errors import MissingError, SourceError, UsageError
+from rtpsp.errors import MissingError, SourceError, SourceLost, UsageError
+from rtpsp.redaction import scrub
 from rtpsp.stream.camera import CameraSource
 from rtpsp.stream.frame import Image
+from rtpsp.stream.reconnecting import Reconnecting
 from rtpsp.stream.selection import Selection
-from rtpsp.stream.source import Source, SourceOptions, open_source
+from rtpsp.stream.source import Reconnect, Source, SourceOptions, open_source
+from tests.stream.web import Handler, jpeg, serving
 
 HEIGHT, WIDTH = 120, 160
 
@@ -81,11 +84,19 @@ def a_webcam(folder: Path) -> Source:
     return CameraSource("0", SteadyDevice(), SourceOptions())
 
 
+def a_network_file(folder: Path) -> Source:
+    a_video(folder).close()
+    with serving(folder) as address:  # read to its end before the server goes: it is small
+        return open_source(f"{address}/clip.mp4")
+
+
 def a_selection(folder: Path) -> Source:
     return Selection(a_simulated_file(folder), pace="source")
 
 
-@pytest.fixture(params=[a_video, some_images, a_simulated_file, a_simulated_camera, a_webcam, a_selection])
+@pytest.fixture(
+    params=[a_video, some_images, a_simulated_file, a_simulated_camera, a_webcam, a_selection, a_network_file]
+)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
     make: Callable[[Path], Source] = request.param
     return make(tmp_path)
@@ -126,7 +137,10 @@ def test_contract_of_reading_after_close(source: Source) -> None:
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        ("rtsp://user:password@host/stream", "rtsp:// sources are not supported"),
+        ("rtps://user:password@host/stream", "did you mean rtsps://?"),
+        ("file:///user:password@clip.mp4", "give the path alone"),
+        ("gopher://user:password@host/", "gopher:// sources are not supported: use a camera"),
+        ("rtsp://user:password@/stream", "rtsp://***@/stream names no host"),
         ("absent.mp4", "no file 'absent.mp4'"),
         ("absent/*.png", "absent/*.png"),
         ("sim://beach", "sim://street"),
@@ -159,6 +173,8 @@ def test_a_folder_with_a_star_in_its_name_is_a_folder(tmp_path: Path) -> None:
         ("FOLDER", {"camera_size": (480, 640)}, "--camera-size has no meaning for images"),
         ("FOLDER/0.png", {"camera_fps": 30.0}, "--camera-fps has no meaning for images"),
         ("sim://street", {"camera_fps": 30.0}, "--camera-fps has no meaning for the simulator"),
+        ("rtsp://camera/1", {"loop": True}, "--loop has no meaning for a network stream"),
+        ("http://host/clip.mp4", {"start": 1.0}, "--start has no meaning for a network stream"),
         ("sim://street?live=1", {"start": 1.0}, "--start has no meaning for a live simulator"),
     ],
 )
@@ -225,3 +241,47 @@ def test_a_file_below_dev_is_no_camera() -> None:
             assert source.info.kind == "images"
         with a_video(Path(name)) as source:
             assert source.info.kind == "video"
+
+
+def six_pictures(handler: Handler) -> None:
+    handler.parts([jpeg(10 * i) for i in range(6)])
+
+
+@pytest.mark.parametrize("reconnect", [Reconnect(attempts=20, first=0.001, longest=0.001), None])
+def test_a_live_source_is_opened_anew_unless_that_is_not_asked_for(tmp_path: Path, reconnect: Reconnect | None) -> None:
+    options = SourceOptions(reconnect=reconnect)
+    with serving(tmp_path, {"/cam": six_pictures}) as at, open_source(f"{at}/cam?pwd=sesam2", options) as source:
+        frames = [source.read() for _ in range(6)]
+        if reconnect is None:
+            with pytest.raises(SourceLost):
+                source.read()
+        else:
+            frames += [source.read() for _ in range(2)]
+            assert isinstance(source, Reconnecting) and source.health.reconnects == 1
+        assert source.info.uri == f"http://***@{at.partition('@')[2]}/cam?pwd=***"
+    assert scrub("sesame or sesam2") == "*** or ***"
+    assert [frame.index for frame in frames if frame] == list(range(len(frames)))
+
+
+def test_what_is_not_there_yet_is_waited_for_if_that_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait = SourceOptions(reconnect=Reconnect(attempts=20, first=0.001, longest=0.001, at_start=True))
+    there = iter([False, False])
+
+    def late(handler: Handler) -> None:
+        if next(there, True):
+            six_pictures(handler)
+        else:
+            handler.send_error(503)
+
+    with serving(tmp_path, {"/cam": late}) as address:
+        with open_source(f"{address}/cam", wait) as source:
+            assert (source.info.height, source.info.live) == (0, True) and "waiting for it" in caplog.text
+            assert source.read() is not None and (source.info.height, source.health.reconnects) == (HEIGHT, 0)
+        with pytest.raises(SourceError, match="404"):
+            open_source(f"{address}/404", wait)  # which no waiting cures
+    with open_source("/dev/video97", wait) as source:
+        assert source.info.live and source.info.kind == "camera"
+    with pytest.raises(SourceError):
+        open_source("absent.mp4", wait)
