@@ -6,7 +6,10 @@ buffer back, and a `retrieve` in `to_bgr` would fetch another frame's picture.
 
 `captured` is the driver's own time stamp: OpenCV gives V4L2's `buffer.timestamp` as CAP_PROP_POS_MSEC, which counts on
 the clock of `time.monotonic` with nearly all drivers. One that cannot be that clock goes through `CaptureClock`, and
-without any stamp the moment of arrival has to do.
+without any stamp the moment of arrival has to do. A `Timeline` puts them in order.
+
+One that was unplugged is back under its path once it is plugged in and nobody holds the path: `open_camera` is then
+called anew (`rtpsp.stream.reconnecting`), with the name, link or number that was given.
 """
 
 from __future__ import annotations
@@ -28,11 +31,16 @@ from rtpsp.stream.camera_request import BUFFERS, ask, to_granted, to_refusal
 from rtpsp.stream.cameras import formats_of, there_are, to_camera_uri
 from rtpsp.stream.clock import CaptureClock
 from rtpsp.stream.frame import Frame, Image
+from rtpsp.stream.promise import Promise
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions
+from rtpsp.stream.timeline import Timeline
 
 _log = logging.getLogger(__name__)
 
 PLAUSIBLE = 10.0  # seconds that a driver's stamp may lie back to be on our clock
+
+READ_TIMEOUT = 2.0
+"""Seconds that a read may take where `SourceOptions` does not say."""
 
 
 def open_camera(uri: str, options: SourceOptions, opener: Callable[[int], Device] | None = None) -> Source:
@@ -68,11 +76,10 @@ class CameraSource(Source):
     """Frames of a webcam; each has its own size, and its picture is decoded when it is asked for."""
 
     def __init__(self, uri: str, device: Device, options: SourceOptions) -> None:
-        self._uri, self._device, self._timeout = uri, device, options.read_timeout
-        self._clock = CaptureClock()
-        self._origin: float | None = None
-        self._last_stamp = 0.0
-        self._index = -1
+        self._uri, self._device = uri, device
+        self._timeout = READ_TIMEOUT if options.read_timeout is None else options.read_timeout
+        self._interval = 0.0
+        self._begin()
         self._size: tuple[int, int] | None = None
         self._ends_seen = self._started = self._closed = False
         try:
@@ -80,7 +87,8 @@ class CameraSource(Source):
             first = self._next(FIRST_FRAME)
         except (SourceLost, cv2.error) as error:
             device.release()
-            raise SourceLost(f"{error}: see that no other program uses it, or try another camera") from error
+            kind = error.kind if isinstance(error, SourceLost) else "lost"
+            raise SourceLost(f"{error}: see that no other program uses it, or try another camera", kind) from error
         self.granted = to_granted(device, first.height, first.width)
         self.info = SourceInfo(
             uri=uri,
@@ -91,7 +99,8 @@ class CameraSource(Source):
             live=True,
             detail=self.granted.to_detail(options),
         )
-        self._index, self._origin, self.missed = -1, None, 0
+        self._promise = Promise(f"camera {uri}", self.info.fps, self.health)
+        self._interval = 1 / self.info.fps if self.info.fps else 0.0
 
     def read(self) -> Frame | None:
         """The next frame, or None once closed.
@@ -105,13 +114,21 @@ class CameraSource(Source):
             self._started = True
             for _ in range(BUFFERS):  # they lay in the driver since the camera was opened, however long that is ago
                 self._next(self._timeout)
-            self._index, self._origin, self.missed = -1, None, 0
-        return self._next(self._timeout)
+            self._begin()
+        frame = self._next(self._timeout)
+        self._promise.look(frame)
+        return frame
 
     def close(self) -> None:
         """Give the device back."""
         self._closed = True
         self._device.release()
+
+    def _begin(self) -> None:
+        """What came before the next frame does not count."""
+        self._index, self.missed = -1, 0
+        self.health.stamps.clear()
+        self._timeline = Timeline(self.health, _DriverClock())
 
     def _next(self, timeout: float) -> Frame:
         until = time.monotonic() + timeout
@@ -132,7 +149,7 @@ class CameraSource(Source):
                 time.sleep(0.005)  # a device may say at once that it has nothing
             if time.monotonic() >= until:
                 whole = "whole " if there else ""
-                raise SourceLost(f"camera {self._uri} delivered no {whole}frame for {timeout:g} s")
+                raise SourceLost(f"camera {self._uri} delivered no {whole}frame for {timeout:g} s", "time-out")
 
     def _frame(self, data: Any, arrival: float) -> Frame | None:
         data = np.asarray(data, np.uint8)
@@ -151,19 +168,25 @@ class CameraSource(Source):
         if self._size not in (None, size):
             _log.warning("camera %s now gives %dx%d (HxW), before it was %dx%d", self._uri, *size, *self._size)
         self._size = size
-        captured = self._captured(arrival)
-        if self._origin is None:
-            self._origin = captured
-        return Frame(self._index, captured - self._origin, captured, size[0], size[1], convert)
-
-    def _captured(self, arrival: float) -> float:
         stamp = self._device.get(cv2.CAP_PROP_POS_MSEC) / 1000 if self._device.driver_stamps else 0.0
-        rises, self._last_stamp = stamp > self._last_stamp, stamp
-        if not rises:
-            return arrival
-        if arrival - PLAUSIBLE <= stamp <= arrival:
-            return stamp
-        return self._clock.captured(stamp, arrival)
+        pts, captured = self._timeline.place(stamp or None, arrival, self._interval)
+        return Frame(self._index, pts, captured, size[0], size[1], convert)
+
+
+class _DriverClock(CaptureClock):
+    """A driver's, which with nearly all is our own; `CaptureClock` is for the others."""
+
+    def captured(self, pts: float, arrival: float) -> float:
+        """See `CaptureClock.captured`."""
+        return pts if _plausible(pts, arrival) else super().captured(pts, arrival)
+
+    def ahead(self, pts: float, arrival: float) -> float:
+        """See `CaptureClock.ahead`."""
+        return 0.0 if _plausible(pts, arrival) else super().ahead(pts, arrival)
+
+
+def _plausible(stamp: float, arrival: float) -> bool:
+    return arrival - PLAUSIBLE <= stamp <= arrival
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int] | None:

@@ -2,19 +2,17 @@
 
 `rtpsp.stream.simulator_uri` lists what a URI may say. Without live=1 the simulator is like a file: as fast as it is
 read, nothing is lost. With live=1 it is a camera that starts with the first read and then exposes frame i at i/fps
-seconds on its own clock, whether or not anyone reads.
+seconds on its own clock, whether or not anyone reads (`rtpsp.stream.simulated_device`).
 
 `Frame.captured` is worked out from time stamp and arrival as for any camera; the simulator does not tell what it knows.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -24,11 +22,15 @@ from rtpsp.sim.timecode import draw_timecode
 from rtpsp.stream.clock import CaptureClock
 from rtpsp.stream.frame import Frame, Image
 from rtpsp.stream.names import shown
+from rtpsp.stream.promise import Promise
+from rtpsp.stream.simulated_device import Device
 from rtpsp.stream.simulator_uri import Simulation as Simulation
 from rtpsp.stream.simulator_uri import parse_simulation as parse_simulation
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions, refuse_others
+from rtpsp.stream.timeline import Timeline
 
-STALL_AT = 5.0  # seconds into an endless run where a stall begins if it is not said
+READ_TIMEOUT = 2.0
+"""Seconds that a read may take where `SourceOptions` does not say: as a camera's."""
 
 
 class Scene(Protocol):
@@ -56,10 +58,9 @@ def open_simulator(uri: str, options: SourceOptions) -> Source:
     uri = shown(uri)
     if simulation.live:
         refuse_others(options, "a live simulator", ("loop",))
-    try:
-        scene = Street(simulation.h, simulation.w, simulation.fps, simulation.seed)
-    except ValueError as error:
-        raise SourceError(f"{uri}: {error}") from error
+    scene = _street(uri, simulation)
+    if simulation.resize is not None:
+        _street(uri, _resized(simulation))  # now, and not in a run of hours
     return (LiveSimulator if simulation.live else FileSimulator)(uri, simulation, scene, options)
 
 
@@ -92,10 +93,9 @@ class FileSimulator(Source):
 
 
 class LiveSimulator(Source):
-    """A camera with its own clock; see `rtpsp.stream.simulator_uri` for its faults.
+    """A connection to a camera with its own clock; see `rtpsp.stream.simulator_uri` for its faults.
 
-    It needs no thread: when each frame is exposed and delivered is known beforehand, so that a read works out what the
-    device holds by now. `clock` and `sleep` stand in for time itself in tests.
+    `clock` and `sleep` stand in for time itself in tests. `device` is the camera, where it is already there.
     """
 
     def __init__(
@@ -107,78 +107,99 @@ class LiveSimulator(Source):
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        device: Device | None = None,
     ) -> None:
-        self._simulation, self._scene, self._timeout = simulation, scene, options.read_timeout
+        self._simulation, self._scene, self._options = simulation, scene, options
         self._clock, self._sleep = clock, sleep
-        self._count = None if options.loop else simulation.frames
-        self._capture_clock = CaptureClock()
-        self._start: float | None = None
-        self._deliveries = _deliveries(simulation, self._count)
-        self._coming = next(self._deliveries, None)
-        self._device: deque[int] = deque(maxlen=simulation.fifo)
-        self._last = -1
-        self.info = _info(uri, simulation, self._count)
+        self._timeout = READ_TIMEOUT if options.read_timeout is None else options.read_timeout
+        self._device = device or Device(simulation, None if options.loop else simulation.frames)
+        self._last = self._device.connect(clock())
+        self._connection = self._device.connection
+        self._deaths = 0 if device is None else device.deaths(device.elapsed(clock()))
+        self._timeline = Timeline(self.health, CaptureClock())
+        self._first_pts: float | None = None
+        self.info = _info(uri, simulation, self._device.count)
+        self._promise = Promise(uri, simulation.fps, self.health)
 
     def read(self) -> Frame | None:
         """The oldest frame that the device holds, or the next one to be delivered; None at the end.
 
         Raises:
-            SourceLost: Nothing was delivered within the read time-out.
+            SourceLost: Nothing was delivered within the read time-out, or the device went away.
         """
+        device = self._device
         called = now = self._clock()
-        if self._start is None:
-            self._start = now
-        while not self._held(now - self._start):
-            if self._coming is None:
-                self._count_missed(self._count or 0)
-                return None
-            due = min(self._start + self._coming[1], called + self._timeout)
-            if now >= called + self._timeout:
-                raise SourceLost(f"{self.info.uri} delivered no frame for {self._timeout:g} s")
-            self._sleep(max(0.0, due - now))
+        if device.hangs(device.elapsed(now)):
+            device.hung = True
+            self._sleep(self._simulation.hang_for)
             now = self._clock()
-        index = self._device.popleft()
-        self._count_missed(index)
-        pts = index / self._simulation.fps
-        captured = self._capture_clock.captured(pts, now)
-        picture = index % self._simulation.frames if self._simulation.frames else index
-        return _frame(self._simulation, self._scene, index, picture, pts, captured, round((self._start + pts) * 1e6))
+        while self._connection == device.connection:
+            elapsed = device.elapsed(now)
+            if device.deaths(elapsed) > self._deaths:
+                raise SourceLost(f"{self.info.uri} went away")
+            if device.holds(elapsed):
+                return self._take(now)
+            coming, death = device.next_delivery, device.next_death(elapsed)
+            if coming is None:
+                self._count_missed(device.count or 0)
+                return None
+            if now >= called + self._timeout:
+                raise SourceLost(f"{self.info.uri} delivered no frame for {self._timeout:g} s", "time-out")
+            due = min(called + self._timeout, now + coming - elapsed)
+            self._sleep(max(0.0, (due if death is None else min(due, now + death - elapsed)) - now))
+            now = self._clock()
+        return None
+
+    def reopen(self) -> Source:
+        """Connect to the same device again; it has the size of `resize` once it was away.
+
+        Raises:
+            SourceError: The device is away, with the kind that `refuse` says.
+        """
+        device, simulation, scene = self._device, self._simulation, self._scene
+        elapsed = device.elapsed(self._clock())
+        if device.away_for(elapsed):
+            kind = simulation.refuse
+            raise SourceError(f"{self.info.uri} cannot be opened: {kind}, as its refuse says", kind)
+        if device.deaths(elapsed) and simulation.resize is not None:
+            simulation = _resized(simulation)
+            scene = _street(self.info.uri, simulation)
+        return LiveSimulator(
+            self.info.uri, simulation, scene, self._options, clock=self._clock, sleep=self._sleep, device=device
+        )
 
     def close(self) -> None:
-        """Switch the camera off: there is nothing to let go of."""
-        self._deliveries, self._coming, self._count = iter(()), None, None
-        self._device.clear()
+        """End the connection; the device goes on without it."""
+        self._connection = -1
 
-    def _held(self, elapsed: float) -> deque[int]:
-        """What the device holds when so many seconds have passed; a full fifo lets go of its oldest frame."""
-        while self._coming is not None and self._coming[1] <= elapsed + 1e-6:  # the rounding of a sleep until then
-            self._device.append(self._coming[0])
-            self._coming = next(self._deliveries, None)
-        return self._device
+    def _take(self, now: float) -> Frame:
+        device, s = self._device, self._simulation
+        index = device.take()
+        self._count_missed(index)
+        pts, captured = self._timeline.place(device.stamp(index), now, 1 / s.fps)
+        if self._first_pts is None:
+            self._first_pts = index / device.rate
+        picture = index % s.frames if s.frames else index
+        exposed = round(device.exposed(index) * 1e6)
+        frame = _frame(s, self._scene, index, picture, self._first_pts + pts, captured, exposed)
+        self._promise.look(frame)
+        return frame
 
     def _count_missed(self, index: int) -> None:
         self.missed += max(0, index - self._last - 1)
         self._last = index
 
 
-def _deliveries(simulation: Simulation, count: int | None) -> Iterator[tuple[int, float]]:
-    """Each frame that the device gets out and its time in seconds from the start, unless one ahead holds it up."""
-    chance = random.Random(simulation.seed)
-    third = STALL_AT if count is None else count / simulation.fps / 3
-    stall_at = third if simulation.stall_at is None else simulation.stall_at
-    held: list[int] = []
-    for index in itertools.count() if count is None else range(count):
-        # Both are drawn for every frame, so that one fault does not change where the other strikes.
-        lost, delay = chance.random() < simulation.drop, chance.random() * simulation.jitter
-        if not lost:
-            held.append(index)
-        if (index + 1) % simulation.burst and index + 1 != count:
-            continue
-        due = index / simulation.fps + delay
-        if stall_at <= due < stall_at + simulation.stall:
-            due = stall_at + simulation.stall
-        yield from ((frame, due) for frame in held)
-        held = []
+def _street(uri: str, s: Simulation) -> Street:
+    try:
+        return Street(s.h, s.w, s.fps, s.seed)
+    except ValueError as error:
+        raise SourceError(f"{uri}: {error}") from error
+
+
+def _resized(s: Simulation) -> Simulation:
+    assert s.resize is not None
+    return replace(s, w=s.resize[0], h=s.resize[1])
 
 
 def _frame(s: Simulation, scene: Scene, index: int, picture: int, pts: float, captured: float, exposed: int) -> Frame:

@@ -90,15 +90,29 @@ SIMULATIONS = st.builds(
     stall=st.floats(0, 1e6),
     stall_at=st.floats(0, 1e6),
     fifo=st.integers(1, 10**9),
+    slow=st.floats(0.1, 1000),
+    die=st.floats(0, 1e6),
+    die_for=st.floats(0, 1e6),
+    hang=st.floats(0, 1e6),
+    hang_for=st.floats(0, 1e6),
+    dup=st.floats(0, 0.99),
+    back=st.floats(0, 0.99),
+    unstamped=st.floats(0, 0.99),
+    jump=st.floats(-1e6, 1e6).filter(bool),
+    jump_at=st.floats(0, 1e6),
 )
+TIMES = ("jitter", "stall", "stall_at", "die", "die_for", "hang", "hang_for", "jump", "jump_at")
 
 
 @quick
 @given(SIMULATIONS)
 def test_what_is_written_as_a_uri_is_read_back(simulation: Simulation) -> None:
     words = []
+    plain = dataclasses.asdict(Simulation())
     for name, value in dataclasses.asdict(simulation).items():
-        text = f"{value!r}s" if name in ("jitter", "stall", "stall_at") else repr(value)
+        if value == plain[name]:
+            continue
+        text = f"{value!r}s" if name in TIMES else repr(value)
         words.append(f"{name}={int(value) if isinstance(value, bool) else text}")
     assert parse_simulation("sim://street?" + "&".join(words)) == simulation
 

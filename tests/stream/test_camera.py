@@ -28,9 +28,10 @@ from rtpsp.stream.camera_device import OpenCVDevice
 from rtpsp.stream.camera_request import BUFFERS
 from rtpsp.stream.cameras import CameraFormat, CameraInfo
 from rtpsp.stream.frame import Frame
+from rtpsp.stream.reconnecting import Reconnecting
 from rtpsp.stream.recording import VideoFile
 from rtpsp.stream.sink import MaskFolder
-from rtpsp.stream.source import SourceOptions
+from rtpsp.stream.source import Reconnect, Source, SourceOptions
 from tests.stream.test_cameras import Kernel, Node, compiler, run_with_driver
 
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
@@ -362,8 +363,9 @@ def test_silence_is_a_loss_within_the_time_out() -> None:
     source = opened(Double(iter([jpeg(0)] * (LOST + 1))), read_timeout=0.2)
     read(source)
     began = time.monotonic()
-    with pytest.raises(SourceLost, match=r"camera 0 delivered no frame for 0\.2 s"):
+    with pytest.raises(SourceLost, match=r"camera 0 delivered no frame for 0\.2 s") as lost:
         source.read()
+    assert lost.value.kind == "time-out"
     assert time.monotonic() - began < 0.4
 
 
@@ -373,6 +375,46 @@ def test_a_camera_that_goes_away_is_a_loss() -> None:
     with pytest.raises(SourceLost, match="went away: reconnect"):
         source.read()
     source.close()
+
+
+def test_an_unplugged_camera_comes_back_under_its_path() -> None:
+    before = Double(iter([*[jpeg(0)] * (LOST + 2), cv2.error("POLLERR")]))
+    plugs: Iterator[Double | MissingError]
+    plugs = iter([before, MissingError("no camera /dev/video0"), Double(jpeg(0, 96, 128) for _ in range(9))])
+
+    def opener(_: int) -> Double:
+        plug = next(plugs)
+        if isinstance(plug, MissingError):
+            raise plug
+        return plug
+
+    released: list[int] = []
+
+    def wait(seconds: float) -> bool:
+        released.append(before.released)
+        return False
+
+    def plugged() -> Source:
+        return open_camera("0", SourceOptions(), opener)
+
+    source = Reconnecting(plugged, Reconnect(), plugged(), uri="0", wait=wait)
+    frames = [source.read() for _ in range(4)]
+    assert [(frame.index, frame.height) for frame in frames if frame] == [(0, 48), (1, 48), (2, 96), (3, 96)]
+    assert released == [1, 1], "given back before the wait: else it would come back under another number"
+    assert (source.health.reconnects, source.health.faults) == (1, {"lost": 2})
+    assert (source.info.height, source.info.width) == (96, 128)
+
+
+def test_drivers_stamps_are_put_in_order_and_counted() -> None:
+    now = time.monotonic()
+    late = [0.5, 0.4, 0.4, 0.45, None, 0.3]  # before now, after those of opening
+    stamps = iter([now - 1] * LOST + [0.0 if ago is None else now - ago for ago in late])
+    source = opened(Double((jpeg(0) for _ in range(20)), stamp=lambda: next(stamps)))
+    frames = [read(source) for _ in late]
+    times = [frame.pts for frame in frames]
+    assert times == sorted(set(times))
+    assert [frame.captured for frame in frames[:2]] == pytest.approx([now - 0.5, now - 0.4])
+    assert source.health.stamps == {"duplicate": 1, "backwards": 1, "missing": 1}
 
 
 def test_a_camera_that_gives_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -65,6 +66,36 @@ def test_clocks_that_differ_are_followed(ppm: int) -> None:
         arrival = n / 30 * (1 + ppm * 1e-6)
         age = arrival - clock.captured(n / 30, arrival)
         assert age < 0.001
+
+
+@pytest.mark.parametrize("ppm", [-1000, 1000])
+def test_an_even_drift_beyond_any_crystals_is_found(ppm: int) -> None:
+    clock, chance = CaptureClock(), random.Random(1)
+    for n in range(0, 300 * 10):
+        clock.captured(n / 10, n / 10 * (1 + ppm * 1e-6) + chance.uniform(0, 0.02))
+    assert clock.drift == pytest.approx(ppm * 1e-6, abs=5e-5)
+    clock.restart()
+    assert clock.drift == pytest.approx(ppm * 1e-6, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [lambda t: 0.0, lambda t: 100e-6 * t, lambda t: 22.0 * (t > 1), lambda t: 0.01 * t, lambda t: 0.03 * (t // 40)],
+    ids=["none", "a crystal's", "a standing backlog", "a growing one", "in steps"],
+)
+def test_what_is_no_clock_is_not_taken_for_one(late: Callable[[float], float]) -> None:
+    clock = CaptureClock()
+    for n in range(0, 300 * 10):
+        clock.captured(n / 10, n / 10 + late(n / 10))
+        assert clock.drift == 0.0
+
+
+def test_a_backlog_as_even_as_a_clock_is_let_go_once_it_stands() -> None:
+    clock = CaptureClock()
+    for n in range(0, 600 * 10):
+        clock.captured(n / 10, n / 10 + min(n / 10, 200) * 1e-3)
+        assert n / 10 < 100 or n / 10 > 200 or clock.drift > 5e-4
+    assert clock.drift == 0.0
 
 
 def test_a_sender_that_starts_anew_is_a_new_time_line() -> None:

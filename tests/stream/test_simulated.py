@@ -64,9 +64,13 @@ def indices(seen: list[tuple[Frame, float]]) -> list[int]:
 def test_all_parameters_are_understood() -> None:
     uri = (
         "sim://street?w=960&h=720&fps=12.5&frames=300&seed=4&live=1&timecode=1&stall=5s&stall_at=2s&drop=2%&jitter=40ms"
-        "&burst=6&fifo=30"
+        "&burst=6&fifo=30&slow=10&die=5s&die_for=2s&die_every=9s&refuse=authentication&resize=320x240&hang=6s"
+        "&hang_for=2h&dup=1%&back=3%&unstamped=4%&jump=-1h&jump_at=7s"
     )
-    assert parse_simulation(uri) == Simulation(960, 720, 12.5, 300, 4, True, True, 0.04, 6, 0.02, 5.0, 2.0, 30)
+    assert parse_simulation(uri) == Simulation(
+        960, 720, 12.5, 300, 4, True, True, 0.04, 6, 0.02, 5.0, 2.0, 30, 10, 5.0, 2.0, 9.0, "authentication",
+        (320, 240), 6.0, 7200.0, 0.01, 0.03, 0.04, -3600.0, 7.0,
+    )  # fmt: skip
     assert parse_simulation("sim://street") == Simulation()
 
 
@@ -84,6 +88,14 @@ def test_all_parameters_are_understood() -> None:
         ("live=1&jitter=40", r"jitter=40 is not a time such as 5s or 40ms"),
         ("live=1&drop=100%", r"drop=100% is not a share"),
         ("drop=2%", r"drop is a camera's fault and needs live=1"),
+        ("dup=2%", r"dup is a camera's fault and needs live=1"),
+        ("live=1&die=-1s", r"die=-1s is not a time"),
+        ("live=1&die_for=2s", r"die_for has no effect without die: give both"),
+        ("live=1&jump_at=2s", r"jump_at has no effect without jump"),
+        ("live=1&die=1s&die_for=4s&die_every=4s", r"away for 4 s every 4 s: give a longer die_every"),
+        ("live=1&die=1s&refuse=often", r"refuse=often is not one of refused, unreachable"),
+        ("live=1&die=1s&resize=320", r"resize=320 is not a size in pixels such as 320x240"),
+        ("live=1&die=1s&resize=20x20", r"at least 120x160"),
         ("w=320&w=640", r"w is given twice"),
         ("w=100&h=50", r"at least 120x160"),
     ],
@@ -218,6 +230,64 @@ def test_a_stall_beyond_the_time_out_is_a_loss() -> None:
     with pytest.raises(SourceLost, match=r"no frame for 0\.5 s"):
         source.read()
     assert time.now - before == pytest.approx(0.5)
+
+
+def test_a_camera_that_dies_is_lost_at_that_moment_and_refuses_until_it_is_back() -> None:
+    source, time = camera("fps=10&die=1s&die_for=2s&die_every=5s&refuse=authentication&resize=200x160")
+    assert indices([(frame, 0.0) for frame in (source.read() for _ in range(10)) if frame]) == list(range(10))
+    with pytest.raises(SourceLost, match="went away") as lost:
+        source.read()
+    assert lost.value.kind == "lost" and time.now == pytest.approx(1001.0)
+    time.now = 1002.9
+    with pytest.raises(SourceError, match="cannot be opened: authentication") as refused:
+        source.reopen()
+    assert refused.value.kind == "authentication"
+    time.now = 1003.05
+    again = source.reopen()
+    assert source.read() is None, "of two connections only the newer one is served"
+    assert (again.info.height, again.info.width) == (160, 200)
+    frame = again.read()
+    assert frame is not None and (frame.index, frame.height, again.missed) == (31, 160, 0)
+    assert time.now == pytest.approx(1003.1)
+    time.now = 1009.0  # it died at 6 s and came back at 8 s, while nobody looked
+    with pytest.raises(SourceLost, match="went away"):
+        again.read()
+
+
+def test_a_read_that_hangs_does_so_once_and_whatever_the_time_out() -> None:
+    source, time = camera("fps=10&hang=1s&hang_for=90s")
+    frames = [source.read() for _ in range(12)]
+    assert [frame.index for frame in frames if frame] == [*range(11), 910]
+    assert time.now == pytest.approx(1091.0)
+
+
+def test_a_camera_slower_than_it_promised_is_told_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    source, time = camera("fps=30&slow=15&frames=480")
+    seen = watch(source, time)
+    assert source.info.fps == 30 and source.missed == 0
+    assert [at for _, at in seen] == pytest.approx([i / 15 for i in range(480)])
+    assert source.health.stamps == {"slow": 3}
+    assert [record.getMessage().split("?")[0] for record in caplog.records] == ["sim://street"]
+    assert "promises 30 frames a second and gives 15: more light" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "stamps"),
+    [
+        ("dup=10%", {"duplicate": 33}),
+        ("back=10%", {"backwards": 27}),
+        ("unstamped=10%", {"missing": 36}),
+        ("jump=1h", {"jump": 1}),
+        ("jump=-1h&jump_at=2s", {"jump": 1}),
+    ],
+)
+def test_faults_of_time_stamps_are_counted_and_change_no_order(fault: str, stamps: dict[str, int]) -> None:
+    source, time = camera(f"fps=30&frames=300&seed=2&{fault}")
+    seen = watch(source, time)
+    assert source.health.stamps == stamps
+    times = [frame.pts for frame, _ in seen]
+    assert times == sorted(set(times)) and times == pytest.approx([at for _, at in seen], abs=0.06)
+    assert max(at - (frame.captured - 1000) for frame, at in seen) < 0.06
 
 
 def test_frames_after_which_a_loop_starts_again() -> None:
