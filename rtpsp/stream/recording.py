@@ -1,76 +1,106 @@
-"""Recording: pictures to an H.264 file, encoded in a thread of its own."""
+"""Recording: the sink that hands pictures to an encoder in a thread of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import threading
-from fractions import Fraction
+import time
 from pathlib import Path
 
-import av
-import numpy as np
-from av.error import FFmpegError
-from av.video.frame import PictureType
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from av.video.stream import VideoStream
-
-from rtpsp.arrays import Image
-from rtpsp.errors import OutputError, UsageError
+from rtpsp import files
+from rtpsp.errors import MissingError, OutputError, UsageError
 from rtpsp.spec import ModelSpec
-from rtpsp.stream.frame import Rendered, View
+from rtpsp.stream.backlog import Backlog
+from rtpsp.stream.beat import Beat
+from rtpsp.stream.codecs import Codec, why_no_nvenc
+from rtpsp.stream.encoder import SUFFIXES
+from rtpsp.stream.frame import Absent, Rendered, View
 from rtpsp.stream.names import expanded, shown
+from rtpsp.stream.recorder import Picture, Recorder, RecorderOptions
+from rtpsp.stream.segments import Segment, SegmentNames
 from rtpsp.stream.sink import Sink
-from rtpsp.stream.slot import Slot
 from rtpsp.stream.source import SourceInfo
-from rtpsp.timing import Series, Summary
+from rtpsp.timing import Summary, now
 
-_log = logging.getLogger(__name__)
-
-TIME_BASE = Fraction(1, 90_000)
-"""Fine enough for the true time of every frame; the clock of MPEG, and what mp4 and mkv both keep."""
-
-SUFFIXES = (".mp4", ".mkv", ".mov")
 NOMINAL_FPS = 30
-KEY_SECONDS = 1.0
-"""A key frame so often: where players can seek to, and what a recording that breaks off loses at most, twice."""
-HD_LINES = 720
-"""From so many lines on players take untagged video for BT.709, below it for BT.601."""
+STALLED_SECONDS = 10.0
+"""From then on an encoder that is busy with one picture counts as stalled: it waits for its disk."""
+HELD_SECONDS = 0.45
+"""After so long without a picture a live source's last one is recorded again: it shows on, and goes to the disk.
+
+Twice that is the most that a killed process has not left on the disk."""
+ABSENT_SECONDS = 1.0
+"""A picture of a source that gives no frame is recorded so often."""
+_CLOSE_SECONDS = {True: 10.0, False: 60.0}
+"""What finishing may take, by whether the source is live: a disk that hangs must not keep a run from ending."""
 
 
 class VideoFile(Sink):
-    """Records what is shown as H.264 in yuv420p, at the source's own times.
+    """Records what is shown as H.264 in yuv420p, at the source's own times, counted from the first picture.
 
-    Encoding has a thread of its own, so that the next picture is drawn while this one is encoded; `write` waits only
-    when it falls two pictures behind. The size is that of the first picture, an odd one a row or column larger; later
-    pictures of another size are scaled into it, between black bars where their shape differs, and a warning in the log
-    says so. A recording that breaks off, by a full disk or a killed process, plays but for its last second or two; a
-    file of that name is written over when the first picture comes, and not before.
+    Encoding has a thread of its own, so that the next picture is drawn while this one is encoded. For a file `write`
+    waits when it falls two pictures behind; a live source never waits: when encoder or disk are a second behind,
+    pictures are `dropped`. Each picture is on the disk when the next one is there, of a live source within a second, so
+    that a recording plays up to there whatever ends the process. The size is that of the first picture, an odd one a
+    row or column larger; later pictures of another size are scaled into it, between black bars where their shape
+    differs, and a warning in the log says so; or they begin a new segment. A file of that name is written over when the
+    first picture comes, and not before; a segment never takes a name that is there.
+
+    When it cannot be written any more, what was recorded is kept, and `write` raises for a file. A live run goes on: it
+    finds the reason in `failure`, and where there are segments a new one is tried every minute.
+
+    An mp4 or mov that is being written needs about 110 bytes of memory a picture, for the index that it gets in the
+    end: what runs for days is better recorded in segments, or as mkv.
 
     Args:
-        path: ``.mp4``, ``.mkv`` or ``.mov``; a ``~`` is the home.
+        path: ``.mp4``, ``.mkv`` or ``.mov``; a ``~`` is the home. With segments each has its time in the name, see
+            `rtpsp.stream.segments.SegmentNames`.
         view: What to record.
         crf: x264's quality, 0 (lossless) to 51; 20 is hard to tell from the source.
         threads: Encoder threads.
+        segment: Begin a new file after so long, or at such a size.
+        keep: Remove the oldest segments, until all of them hold at most so many bytes.
+        live: Whether to lose pictures rather than wait; None follows the source.
+        codec: ``auto`` takes NVENC where the machine has one that works, else x264.
+
+    Raises:
+        UsageError: The name ends otherwise, or `keep` makes no sense.
     """
 
-    def __init__(self, path: str | Path, view: View = "overlay", crf: int = 20, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        view: View = "overlay",
+        crf: int = 20,
+        threads: int = 1,
+        *,
+        segment: Segment | None = None,
+        keep: int | None = None,
+        live: bool | None = None,
+        codec: Codec = "auto",
+    ) -> None:
         self._path = Path(expanded(path))
         self._name = shown(self._path)
         if self._path.suffix.lower() not in SUFFIXES:
             raise UsageError(
                 f"cannot record to {shown(repr(self._path.name))}: the name must end in {', '.join(SUFFIXES)}"
             )
+        if keep is not None and segment is None:
+            raise UsageError("--keep removes the oldest segments, and there are none: give --segment too")
+        if keep is not None and segment is not None and keep < 2 * (segment.bytes or 1):
+            raise UsageError(f"--keep of {keep} bytes is less than two segments of {segment.bytes or 1}: give more")
         self.view: View = view
-        self._crf = crf
-        self._threads = threads
-        self._pictures: Slot[tuple[float, Image]] = Slot("every")
+        self._crf, self._threads, self._codec = crf, threads, codec
+        self._segment, self._keep, self._live_asked = segment, keep, live
+        self._pattern = SegmentNames(self._path).pattern if segment else None
+        self._live = bool(live)
+        self._beat = Beat("encode", STALLED_SECONDS)
+        self._backlog = self._new_backlog()
+        self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
-        self._failure: Exception | None = None
-        self._encode = Series()
-        self._fps = float(NOMINAL_FPS)
-        self._there_before = False
-        self._kept = True
+        self._closing = threading.Lock()
+        self._raised: OutputError | None = None
+        self._next_absent: float | None = None
+        self._unqueued = 0
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
         """Make sure that the file can be written.
@@ -78,12 +108,35 @@ class VideoFile(Sink):
         Raises:
             OutputError: It cannot.
             UsageError: It is the file that the frames come from, or a named pipe.
+            MissingError: NVENC was asked for by name, and does not work.
         """
         del spec
-        self._fps = info.fps or NOMINAL_FPS
+        if self._codec == "nvenc" and (why_not := why_no_nvenc()) is not None:
+            raise MissingError(f"NVENC does not work on this machine ({why_not}): leave the codec to auto")
+        self._live = info.live if self._live_asked is None else self._live_asked
+        source = Path(info.uri) if info.kind == "video" else None
+        options = RecorderOptions(
+            self._crf,
+            self._threads,
+            self._codec,
+            info.fps or NOMINAL_FPS,
+            self._segment,
+            self._keep,
+            self._live,
+            source,
+        )
+        self._recorder = self._new_recorder(options)
+        self._backlog = self._new_backlog()
+        self._thread = threading.Thread(target=self._run, args=(self._recorder,), name="rtpsp-encode", daemon=True)
+        self._thread.start()
+
+    def _new_recorder(self, options: RecorderOptions) -> Recorder:
+        if self._pattern is not None:
+            files.check_writable(self._pattern, hint="give another place with --output")
+            return Recorder(self._path, options)
         try:
-            self._there_before = self._path.exists()
-            if self._there_before and info.kind == "video" and self._path.samefile(info.uri):
+            there = self._path.exists()
+            if there and options.source is not None and self._path.samefile(options.source):
                 raise UsageError(f"{self._name} is the source itself and would be lost: give another place to --output")
             # to open it would wait for a reader, and no video can be written without going back
             if self._path.is_fifo():
@@ -94,177 +147,118 @@ class VideoFile(Sink):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no path can look like this"
             raise OutputError(f"{self._name}: {reason}; give another place with --output") from error
-        self._thread = threading.Thread(target=self._record, name="rtpsp-encode", daemon=True)
-        self._thread.start()
+        return Recorder(self._path, options, new=not there)
+
+    def _new_backlog(self) -> Backlog[Picture]:
+        return Backlog(not self._live, lambda item: item.picture.nbytes)
 
     def write(self, item: Rendered) -> None:
-        """Queue one picture."""
-        if not self._pictures.put((item.frame.pts, item.pictures[self.view])):
+        """Queue one picture.
+
+        Raises:
+            OutputError: The file cannot be written any more, and the source is not live.
+        """
+        if self._next_absent is None:
+            self._next_absent = item.frame.pts
+        moment = now()
+        age = moment - item.frame.captured if self._live and item.frame.captured else 0.0
+        self._put(Picture(item.frame.pts, item.pictures[self.view], moment, time.time() - age))
+
+    def absent(self, item: Absent) -> None:
+        """Queue the picture of a source that gives no frame, at most one a second, and none before its first frame."""
+        if self._next_absent is not None and item.pts >= self._next_absent:
+            self._next_absent = item.pts + ABSENT_SECONDS
+            self._put(Picture(item.pts, item.picture, now(), time.time(), absent=True))
+
+    def _put(self, item: Picture) -> None:
+        if self._backlog.put(item):
+            return
+        if self._live:
+            self._unqueued += not item.absent
+        else:
             self._raise_failure()
 
     def close(self) -> None:
-        """Encode what is queued and finish the file."""
-        if self._thread is not None:
-            self._pictures.end()
-            self._thread.join()
-            self._thread = None
-            self._raise_failure()
+        """Encode what is queued and finish the file; does nothing the second time.
+
+        Raises:
+            OutputError: It could not be written, and nobody was told yet; or its disk hangs, which is not waited for.
+        """
+        with self._closing:
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._backlog.end()
+        while thread.is_alive():
+            thread.join(0.2)
+            if self._beat.seconds > _CLOSE_SECONDS[self._live]:
+                raise OutputError(f"{self._name}: its disk takes nothing any more; what is on it by now is kept")
+        self._raise_failure()
 
     def stages(self) -> dict[str, Summary]:
         """The time to encode one picture."""
-        encode = self._encode.summary()
+        encode = self._recorder.encode.summary() if self._recorder else None
         return {"encode": encode} if encode else {}
+
+    def beats(self) -> tuple[Beat, ...]:
+        """The encoder's."""
+        return (self._beat,)
+
+    @property
+    def dropped(self) -> int:
+        """Pictures of a live source that encoder or disk were too slow for, or that came while it could not write."""
+        return self._backlog.dropped + self._unqueued + (self._recorder.lost if self._recorder else 0)
+
+    @property
+    def failure(self) -> OutputError | None:
+        """Why nothing is recorded; None once a new segment is."""
+        return self._recorder.failure if self._recorder else None
+
+    @property
+    def retries(self) -> bool:
+        """Whether a failure may pass: of segments another one is begun."""
+        return self._segment is not None
+
+    @property
+    def failures(self) -> int:
+        """How many times it could not be written."""
+        return self._recorder.failures if self._recorder else 0
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of what encodes; empty before the first picture."""
+        return self._recorder.codec if self._recorder else ""
 
     @property
     def output(self) -> str | None:
-        """The file; None as long as nothing is in it."""
-        return str(self._path) if len(self._encode) and self._kept else None
+        """The file, with ``*`` for the times of segments; None as long as nothing is in it."""
+        holds = self._recorder is not None and self._recorder.holds_something
+        return str(self._pattern or self._path) if holds else None
 
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            reason = getattr(failure, "strerror", None) or failure
-            kept = "what was recorded up to here is kept" if self._kept else "nothing was recorded"
-            cure = "free the disk or give another place with --output" if isinstance(failure, OSError) else ""
-            raise OutputError("; ".join(filter(None, (f"{self._name}: {reason}", kept, cure)))) from failure
+        failure = self.failure
+        if failure is not None and failure is not self._raised:
+            self._raised = failure
+            raise failure
 
-    def _record(self) -> None:
+    def _run(self, recorder: Recorder) -> None:
+        last: Picture | None = None
         try:
-            first = self._pictures.get()
-            if first is None:
-                self._remove_if_new()
-                return
-            # "file:" keeps a colon in a name from being taken for a protocol.
-            with av.open(f"file:{self._path}", "w", options=_muxer_options(self._path)) as container:
-                encoder = _Encoder(container, first[1], self._fps, self._crf, self._threads, self._name)
-                self._encode_all(encoder, first)
-        except Exception as error:
-            _log.debug("encoder failed", exc_info=True)
-            self._kept = _plays(self._path)
-            if not self._kept:
-                self._remove_if_new()
-            self._failure = error
+            while True:
+                try:
+                    item = self._backlog.get(HELD_SECONDS if self._live and last is not None else None)
+                except TimeoutError:
+                    assert last is not None
+                    passed = now() - last.put
+                    item = last._replace(pts=last.pts + passed, taken=last.taken + passed, absent=True)
+                else:
+                    if item is None:
+                        break
+                    last = item
+                with self._beat.busy():
+                    if not recorder.take(item):
+                        return
+            with self._beat.busy():
+                recorder.finish()
         finally:
-            self._pictures.close()
-
-    def _remove_if_new(self) -> None:
-        """An empty file would look like a recording."""
-        if not self._there_before:
-            with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
-
-    def _encode_all(self, encoder: _Encoder, first: tuple[float, Image]) -> None:
-        item: tuple[float, Image] | None = first
-        while item is not None:
-            with self._encode.timed():
-                encoder.encode(*item)
-            item = self._pictures.get()
-        encoder.flush()
-
-
-class _Encoder:
-    """One x264 stream in an open container."""
-
-    def __init__(
-        self, container: av.container.OutputContainer, picture: Image, fps: float, crf: int, threads: int, name: str
-    ) -> None:
-        self._container, self._name = container, name
-        self._first_size = self._size = picture.shape[:2]
-        height, width = (size + size % 2 for size in picture.shape[:2])  # yuv420p halves both: odd sizes are padded
-        # The encoder shares its cores with inference: superfast takes 5 ms where the usual veryfast takes 13 (960x540,
-        # one core) and shows the same picture in a larger file. Without zerolatency x264 holds 40 frames back, which is
-        # memory on a file, and seconds of picture that a crash would lose on a live source.
-        options = {"preset": "superfast", "tune": "zerolatency", "crf": str(crf)}
-        rate = Fraction(fps).limit_denominator(1001)
-        stream: VideoStream = container.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = TIME_BASE
-        stream.codec_context.thread_count = self._threads = threads
-        self._matrix = _tag_colours(stream)
-        self._stream = stream
-        self._last = -1
-        self._next_key = 0.0
-
-    def encode(self, pts: float, picture: Image) -> None:
-        frame = av.VideoFrame.from_ndarray(self._fitted(picture), format="bgr24")
-        frame = frame.reformat(
-            format="yuv420p",
-            dst_colorspace=self._matrix,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            threads=self._threads,  # PyAV's default is one for every core
-        )
-        # Two frames of one time would not be stored; a source that repeats a time stamp moves on by one tick.
-        self._last = frame.pts = max(round(pts / TIME_BASE), self._last + 1)
-        frame.time_base = TIME_BASE
-        if (
-            pts >= self._next_key
-        ):  # by the clock and not by count: the loop may show far fewer frames than the source has
-            frame.pict_type = PictureType.I
-            self._next_key = pts + KEY_SECONDS
-        self._container.mux(self._stream.encode(frame))
-
-    def flush(self) -> None:
-        self._container.mux(self._stream.encode(None))
-
-    def _fitted(self, picture: Image) -> Image:
-        """The picture at the recording's size: padded by a row or column of its own, or scaled between bars."""
-        height, width = self._stream.height, self._stream.width
-        if picture.shape[:2] == self._first_size:
-            missing = height - picture.shape[0], width - picture.shape[1]
-            if missing == (0, 0):
-                return picture
-            return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        if self._size == self._first_size:
-            got, first = (f"{size[1]}x{size[0]}" for size in (picture.shape[:2], self._first_size))
-            _log.warning("%s: a picture of %s follows on %s: such pictures are scaled into it", self._name, got, first)
-        self._size = picture.shape[:2]
-        return letterbox(picture, height, width)
-
-
-def letterbox(picture: Image, height: int, width: int) -> Image:
-    """The whole picture in its own shape, centred between black bars: uint8 [height, width, 3]."""
-    import cv2
-
-    scale = min(height / picture.shape[0], width / picture.shape[1])
-    rows, columns = (
-        max(1, min(most, round(scale * n))) for n, most in zip(picture.shape, (height, width), strict=False)
-    )
-    scaled = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    if (rows, columns) == (height, width):
-        return np.asarray(scaled, np.uint8)
-    out = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    out[top : top + rows, left : left + columns] = scaled
-    return out
-
-
-def _plays(path: Path) -> bool:
-    """Whether there is a picture in a recording that broke off."""
-    try:
-        with av.open(f"file:{path}") as container:
-            return any(True for _ in container.decode(video=0))
-    except (FFmpegError, IndexError, OSError):
-        return False
-
-
-def _muxer_options(path: Path) -> dict[str, str]:
-    """An mp4 or mov has its index at the end, without which nothing plays: until then it is kept in fragments.
-
-    A fragment is one key frame to the next, and goes to the disk at once; so does an mkv's cluster, of 5 s if not told.
-    """
-    cluster = {"cluster_time_limit": str(round(1000 * KEY_SECONDS))}
-    return {"flush_packets": "1"} | (cluster if path.suffix.lower() == ".mkv" else {"movflags": "hybrid_fragmented"})
-
-
-def _tag_colours(stream: VideoStream) -> Colorspace:
-    """Say which matrix the pixels were made with: players guess by size, and a guess shifts the palette."""
-    context = stream.codec_context
-    context.color_range = ColorRange.MPEG
-    if stream.height >= HD_LINES:
-        context.colorspace, context.color_primaries = Colorspace.ITU709, ColorPrimaries.BT709
-        context.color_trc = ColorTrc.BT709
-        return Colorspace.ITU709
-    context.colorspace, context.color_primaries = Colorspace.ITU601, ColorPrimaries.SMPTE170M
-    context.color_trc = ColorTrc.SMPTE170M
-    return Colorspace.ITU601
+            self._backlog.close()

@@ -3,8 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -14,8 +18,10 @@ import pytest
 from rtpsp.errors import OutputError, UsageError
 from rtpsp.labels import CAMVID
 from rtpsp.spec import ModelSpec
-from rtpsp.stream.frame import Frame, Rendered, Stamps
+from rtpsp.stream.encoder import Encoder
+from rtpsp.stream.frame import Absent, Frame, Rendered, Stamps
 from rtpsp.stream.recording import VideoFile
+from rtpsp.stream.segments import Segment
 from rtpsp.stream.source import SourceInfo, open_source
 
 SPEC = ModelSpec("tiny", "fake", 48, 64, CAMVID)
@@ -176,9 +182,9 @@ def test_what_was_recorded_before_the_disk_was_full_plays(tmp_path: Path, suffix
     import resource
 
     path = tmp_path / f"out{suffix}"
-    noise = np.random.default_rng(1).integers(0, 255, (400, 240, 320, 3), np.uint8)
+    noise = np.random.default_rng(1).integers(0, 255, (100, 240, 320, 3), np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
     try:
         with pytest.raises(OutputError, match="kept"):
             record(path, list(noise), [n / 25 for n in range(len(noise))])
@@ -305,16 +311,159 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-def test_what_a_killed_process_recorded_plays(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "live"), [(".mp4", True), (".mov", False), (".mkv", True), (".mkv", False)])
+def test_what_a_killed_process_recorded_plays(tmp_path: Path, suffix: str, live: bool) -> None:
+    """But for the last picture of a file; a live source's goes to the disk though nothing follows on it."""
     path = tmp_path / f"out{suffix}"
     program = (
         "import os, signal, time; from tests.stream.test_recording import *\n"
-        f"sink = VideoFile({str(path)!r}); sink.open(SourceInfo('test', 'sim', 48, 64, fps=5.0), SPEC)\n"
+        "from rtpsp.stream import recording; recording.HELD_SECONDS = 0.02\n"
+        f"sink = VideoFile({str(path)!r}, live={live}); sink.open(SourceInfo('t', 'sim', 48, 64, fps=5.0), SPEC)\n"
         "for n in range(50): sink.write(rendered(flat(48, 64, (n, n, n)), n, n / 5))\n"
-        "while sink.stages()['encode'].count < 50: time.sleep(0.01)\n"
+        f"while len(sink._recorder.encode) < 50: time.sleep(0.01)\nif {live}: time.sleep(0.2)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False)
     with av.open(str(path)) as container:
-        assert sum(1 for _ in container.decode(video=0)) >= 40, "all but the last two seconds"
+        played = [round(float(frame.time or 0.0) * 5, 1) for frame in container.decode(video=0)]
+    assert played[: 49 + live] == list(range(49 + live))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_it_lasts_as_long_as_its_pictures_showed(tmp_path: Path, suffix: str) -> None:
+    """From 0, whatever time the first one has, and until the last one has shown for as long as those before it."""
+    path = tmp_path / f"out{suffix}"
+    times = [2.5, 2.6, 2.65, 3.65, 3.85]
+    record(path, [flat(48, 64, (0, 0, 40 * n)) for n in range(5)], times)
+    with av.open(str(path)) as container:
+        assert container.duration == pytest.approx(1_000_000 * (times[-1] + 0.2 - times[0]), abs=1000)
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx(
+            [0, 0.1, 0.15, 1.15, 1.35], abs=1e-3
+        )
+    record(path, [flat(48, 64, (0, 0, 0))], [7.0])
+    with av.open(str(path)) as container:
+        assert container.duration == pytest.approx(40_000, abs=1000), "one picture of 25 a second"
+
+
+def opened(path: Path, *, live: bool = True, **options: Any) -> VideoFile:
+    sink = VideoFile(path, **options)
+    sink.open(SourceInfo("test", "sim", 48, 64, fps=25.0, live=live), SPEC)
+    return sink
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not come to that")
+
+
+def test_a_slow_disk_drops_pictures_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.stream.backlog.BEHIND_SECONDS", 0.0)
+    goes_on, write = threading.Event(), Encoder.write
+
+    def slow(encoder: Encoder, pts: float, picture: np.ndarray) -> None:
+        assert goes_on.wait(30)
+        write(encoder, pts, picture)
+
+    monkeypatch.setattr(Encoder, "write", slow)
+    sink = opened(tmp_path / "out.mp4")
+    (beat,) = sink.beats()
+    sink.write(rendered(flat(48, 64, (0, 0, 0)), 0, 0.0))
+    until(lambda: beat.seconds > 0)
+    for n in range(1, 20):
+        sink.write(rendered(flat(48, 64, (0, 0, 0)), n, n / 25))
+    assert sink.dropped == 17 and sink.failure is None and beat.stage == "encode"
+    goes_on.set()
+    sink.close()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 3
+
+
+def test_a_disk_that_hangs_does_not_keep_a_run_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.stream.recording._CLOSE_SECONDS", {True: 0.0})
+    goes_on = threading.Event()
+    monkeypatch.setattr(Encoder, "close", lambda encoder: goes_on.wait(30))
+    sink = opened(tmp_path / "out.mp4")
+    sink.write(rendered(flat(48, 64, (0, 0, 0)), 0, 0.0))
+    with pytest.raises(OutputError, match="its disk takes nothing any more; what is on it by now is kept"):
+        sink.close()
+    goes_on.set()
+    sink.close()
+    sink.write(rendered(flat(48, 64, (0, 0, 0)), 1, 1.0))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size to stand for a full disk")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_live_run_goes_on_without_its_full_disk(tmp_path: Path, suffix: str) -> None:
+    import resource
+
+    path = tmp_path / f"out{suffix}"
+    noise = np.random.default_rng(1).integers(0, 255, (40, 96, 128, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        sink = opened(path)
+        for n, picture in enumerate(noise):
+            sink.write(rendered(picture, n, n / 25))
+        until(lambda: sink.failure is not None)
+        taken = len(noise) - sink.dropped
+        sink.write(rendered(noise[0], 40, 40 / 25))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sink.dropped == len(noise) - taken + 1 and sink.output == str(path)
+    with pytest.raises(OutputError, match="kept; free the disk or give another place with --output") as told:
+        sink.close()
+    assert told.value is sink.failure
+    sink.close()
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) >= 5
+
+
+def test_a_source_that_is_silent_is_seen_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.stream.recording.HELD_SECONDS", 0.02)
+    sink = opened(tmp_path / "out.mp4")
+    sink.write(rendered(flat(48, 64, (0, 200, 0)), 0, 5.0))
+    begin = time.monotonic()
+    until(lambda: (tmp_path / "out.mp4").stat().st_size > 0 and time.monotonic() - begin > 0.1)
+    sink.close()
+    passed = time.monotonic() - begin
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.time or 0.0 for frame in container.decode(video=0)]
+    assert len(times) >= 2 and times[0] == 0 and times[-1] <= passed
+    assert sink.stages()["encode"].count == 1, "pictures that the source gave"
+
+
+def test_the_picture_of_an_absent_source_is_recorded_once_a_second(tmp_path: Path) -> None:
+    sink = opened(tmp_path / "out.mp4", live=False, segment=Segment(seconds=60))
+    grey = flat(96, 128, (90, 90, 90))
+    sink.absent(Absent(0, 0.0, grey, "waiting"))  # not before a picture of its own: it would give the size
+    sink.write(rendered(flat(48, 64, (0, 200, 0)), 0, 10.0))
+    for tick in range(22, 40):
+        sink.absent(Absent(0, tick / 2, grey, "no signal"))
+    sink.write(rendered(flat(48, 64, (0, 200, 0)), 1, 19.75))
+    sink.close()
+    (path,) = tmp_path.iterdir()
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert [frame.time for frame in frames] == [0.0, *range(1, 10), 9.75]
+    assert {(frame.height, frame.width) for frame in frames} == {(48, 64)}
+
+
+def test_recordings_side_by_side_do_not_meet(tmp_path: Path) -> None:
+    sinks = [opened(tmp_path / f"cam{n}.mp4", live=False, segment=Segment(seconds=1)) for n in range(3)]
+    for n in range(30):
+        for number, sink in enumerate(sinks):
+            sink.write(rendered(flat(48, 64, (80 * number, 0, 0)), n, n / 10))
+    for sink in sinks:
+        sink.close()
+    assert [len(list(tmp_path.glob(f"cam{number}-*.mp4"))) for number in range(3)] == [3, 3, 3]
+    assert [sink.output for sink in sinks] == [str(tmp_path / f"cam{number}-*.mp4") for number in range(3)]
+
+
+def test_a_ring_needs_segments_that_fit_into_it() -> None:
+    with pytest.raises(UsageError, match="give --segment too"):
+        VideoFile("out.mp4", keep=10**9)
+    with pytest.raises(UsageError, match="less than two segments"):
+        VideoFile("out.mp4", segment=Segment(bytes=10**9), keep=10**9)

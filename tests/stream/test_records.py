@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,41 @@ def test_a_line_says_which_frame_when_and_how_late(tmp_path: Path) -> None:
     assert (second["frame"], second["pts"]) == (9, 0.36) and "name" not in second
     assert first["latency_ms"] == 62.5 and first["shares"]["Sky"] == 1
     sink.close()
+
+
+def test_an_age_is_of_the_moment_in_which_the_line_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpsp.stream.records.now", lambda: 2.125)
+    (record,) = written(StatsFile(tmp_path / "stats.jsonl"), [np.zeros((4, 4), np.uint8)])
+    assert (record["latency_ms"], record["age_ms"]) == (62.5, 125)
+
+
+@SINKS
+def test_of_several_sources_each_line_names_its_own(tmp_path: Path, make: type[RleFile | StatsFile]) -> None:
+    sink = make(tmp_path / "out.jsonl")
+    sink.open_all([INFO, SourceInfo("other", "sim", 4, 4), INFO], SPEC)
+    for number in (2, 0, 1):
+        item = rendered(np.zeros((4, 4), np.uint8))
+        sink.write(replace(item, frame=replace(item.frame, source=number)))
+    sink.close()
+    *header, third, first, second = lines(tmp_path / "out.jsonl")
+    assert [line["source"] for line in (first, second, third)] == ["test", "other", "test (2)"]
+    assert all(line["sources"] == ["test", "other", "test (2)"] for line in header)
+    sink = make(tmp_path / "one.jsonl")
+    sink.open_all([INFO], SPEC)
+    sink.write(rendered(np.zeros((4, 4), np.uint8)))
+    sink.close()
+    assert "source" not in lines(tmp_path / "one.jsonl")[-1]
+
+
+@SINKS
+def test_no_source_of_several_is_written_over(tmp_path: Path, make: type[RleFile | StatsFile]) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"frames")
+    sink = make(clip)
+    with pytest.raises(UsageError, match="source itself"):
+        sink.open_all([INFO, SourceInfo(str(clip), "video", 4, 4)], SPEC)
+    sink.close()
+    assert clip.read_bytes() == b"frames"
 
 
 @SINKS
