@@ -6,6 +6,7 @@
         class_maps = engine.infer(frames).class_map  # uint8 [N, H, W, 3] BGR in, uint8 [N, H, W] out
 
     report = rtpsp.run("drive.mp4", rtpsp.default_engine(), [rtpsp.VideoFile("out.mp4")])
+    report = rtpsp.run(["rtsp://door", "rtsp://gate"], rtpsp.default_engine(), [sink])  # one engine for both
 
 Importing this package imports none of its heavy dependencies: each name below brings its module when it is first used.
 """
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from rtpsp.fit import plan_fit as plan_fit
     from rtpsp.labels import LabelSet as LabelSet
     from rtpsp.live import RunOptions as RunOptions
+    from rtpsp.live import open_pipeline as open_pipeline
     from rtpsp.live import run as run
     from rtpsp.spec import ModelSpec as ModelSpec
     from rtpsp.stream.display import Window as Window
+    from rtpsp.stream.frame import Absent as Absent
     from rtpsp.stream.frame import Rendered as Rendered
     from rtpsp.stream.recording import VideoFile as VideoFile
     from rtpsp.stream.render import RenderOptions as RenderOptions
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from rtpsp.stream.sink import MaskFolder as MaskFolder
     from rtpsp.stream.sink import NullSink as NullSink
     from rtpsp.stream.sink import Sink as Sink
+    from rtpsp.stream.source import Reconnect as Reconnect
     from rtpsp.stream.source import Source as Source
     from rtpsp.stream.source import SourceOptions as SourceOptions
     from rtpsp.stream.source import open_source as open_source
@@ -61,9 +65,11 @@ _HOMES = {
     "plan_fit": "rtpsp.fit",
     "LabelSet": "rtpsp.labels",
     "RunOptions": "rtpsp.live",
+    "open_pipeline": "rtpsp.live",
     "run": "rtpsp.live",
     "ModelSpec": "rtpsp.spec",
     "Window": "rtpsp.stream.display",
+    "Absent": "rtpsp.stream.frame",
     "Rendered": "rtpsp.stream.frame",
     "VideoFile": "rtpsp.stream.recording",
     "RenderOptions": "rtpsp.stream.render",
@@ -71,6 +77,7 @@ _HOMES = {
     "MaskFolder": "rtpsp.stream.sink",
     "NullSink": "rtpsp.stream.sink",
     "Sink": "rtpsp.stream.sink",
+    "Reconnect": "rtpsp.stream.source",
     "Source": "rtpsp.stream.source",
     "SourceOptions": "rtpsp.stream.source",
     "open_source": "rtpsp.stream.source",

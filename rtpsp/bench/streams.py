@@ -1,11 +1,11 @@
 """Several live streams through one engine: what a machine does with so many cameras.
 
     capture ─┐
-    capture ─┼─▶ Newest ─▶ infer ─▶ Slot ─▶ class map at the frame's size
+    capture ─┼─▶ Turns ─▶ infer ─▶ Slot ─▶ class map at the frame's size
     capture ─┘
 
-A thread reads each stream; of each the newest frame waits, and the engine takes them in turn. The inference stage is
-the live loop's own (`rtpsp.stream.inference`).
+A thread reads each stream; of each the newest frame waits, and the engine takes them in turn. Turns and the inference
+stage are the live loop's own (`rtpsp.stream.turns`, `rtpsp.stream.inference`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rtpsp.stream.frame import Frame, Segmented
 from rtpsp.stream.inference import Inference
 from rtpsp.stream.slot import Policy, Slot
 from rtpsp.stream.source import Source, SourceInfo
+from rtpsp.stream.turns import Turns
 from rtpsp.timing import Series, now
 
 _POLL = 0.05
@@ -93,70 +94,6 @@ class ClockedPictures(Source):
         self._closed = True
 
 
-class Newest(Slot[Frame]):
-    """Of each stream the newest frame, given out in turn, so that none is served twice while another waits.
-
-    Args:
-        streams: How many; a frame's `name` is the number of its own.
-        policy: ``latest`` replaces a frame that waits, ``every`` makes its stream wait.
-
-    Attributes:
-        dropped_of: Frames of each stream that a newer one replaced, with the time at which they were captured.
-    """
-
-    def __init__(self, streams: int, policy: Policy = "latest") -> None:
-        super().__init__(policy)
-        self.dropped_of: list[list[float]] = [[] for _ in range(streams)]
-        self._waiting: list[Frame | None] = [None] * streams
-        self._turn = 0
-
-    def put(self, item: Frame) -> bool:
-        """Let a frame wait for its stream's turn; under ``every`` once the one before it has been taken."""
-        stream = stream_of(item)
-        with self._condition:
-            if self.policy == "every":
-                self._condition.wait_for(lambda: self._ended or self._waiting[stream] is None)
-            if self._ended:
-                return False
-            before = self._waiting[stream]
-            if before is not None:
-                self.dropped += 1
-                self.dropped_of[stream].append(before.captured)
-            self._waiting[stream] = item
-            self._condition.notify_all()
-            return True
-
-    def get(self, timeout: float | None = None) -> Frame | None:
-        """The frame of the stream whose turn it is, of those that have one; None at the end.
-
-        Raises:
-            TimeoutError: Nothing came within the time.
-        """
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._ended or any(self._waiting), timeout):
-                raise TimeoutError
-            count = len(self._waiting)
-            for stream in ((self._turn + place) % count for place in range(count)):
-                item = self._waiting[stream]
-                if item is not None:
-                    self._waiting[stream], self._turn = None, (stream + 1) % count
-                    self._condition.notify_all()
-                    return item
-            return None
-
-    def close(self) -> None:
-        """Let what waits go, and both sides return at once."""
-        with self._condition:
-            self._ended = True
-            self._waiting = [None] * len(self._waiting)
-            self._condition.notify_all()
-
-
-def stream_of(frame: Frame) -> int:
-    """The number of a frame's stream."""
-    return int(frame.name or 0)
-
-
 @dataclass
 class Streamed:
     """What came of a run; times are in seconds of `rtpsp.timing.now`.
@@ -200,13 +137,15 @@ def run_streams(
     """
     series = {stage: Series() for stage in ("capture", "preprocess", "infer", "smooth", "render")}
     captures = [series["capture"], *(Series() for _ in sources[1:])]  # a series is one thread's
-    frames, answers = Newest(len(sources), policy), Slot[Segmented]("every")
+    dropped: list[list[float]] = [[] for _ in sources]
+    frames = Turns[Frame](
+        [policy] * len(sources), lambda frame: frame.source, lambda frame: dropped[frame.source].append(frame.captured)
+    )
+    answers = Slot[Segmented]("every")
     info = sources[0].info
     inference = Inference(engine, frames, answers, series, first_size=(info.height, info.width))
     failures: list[BaseException] = []
     over = threading.Event()
-    reading = [len(sources)]
-    lock = threading.Lock()
 
     def attempt(work: Callable[[], None]) -> None:
         try:
@@ -221,21 +160,18 @@ def run_streams(
             while not over.is_set():
                 with captures[stream].timed():
                     frame = source.read()
-                if frame is None or not frames.put(replace(frame, name=str(stream))):
+                if frame is None or not frames.put(replace(frame, source=stream)):
                     break
         finally:
             source.close()
-            with lock:
-                reading[0] -= 1
-                if not reading[0]:
-                    frames.end()
+            frames.end_source(stream)
 
     worker = threading.Thread(target=attempt, args=(inference.run,), name="rtpsp-infer", daemon=True)
     threads = [
         threading.Thread(target=attempt, args=(lambda stream=stream: capture(stream),), daemon=True)
         for stream in range(len(sources))
     ]
-    done = Streamed([[] for _ in sources], frames.dropped_of, series)
+    done = Streamed([[] for _ in sources], dropped, series)
     worker.start()
     while not inference.ready.wait(_POLL) and worker.is_alive() and not stopped():
         pass
@@ -271,4 +207,4 @@ def _hand_over(item: Segmented, inference: Inference, render: Series, done: Stre
     with render.timed():
         if inference.mask_size == "model":
             item.plan.to_source(item.class_map)
-    done.answered[stream_of(item.frame)].append((item.stamps.captured, now()))
+    done.answered[item.frame.source].append((item.stamps.captured, now()))

@@ -8,8 +8,9 @@ import sys
 
 import cv2
 
+from rtpsp.arrays import Image
 from rtpsp.errors import MissingError
-from rtpsp.stream.frame import VIEWS, Rendered, View
+from rtpsp.stream.frame import VIEWS, Absent, Rendered, View
 from rtpsp.stream.sink import Sink
 
 PROBE_SECONDS = 20.0
@@ -44,12 +45,18 @@ def why_no_display() -> str | None:
 class Window(Sink):
     """A window on the display: q or Esc quits, space freezes the view, m goes through the views.
 
+    Of several sources 1 to 9 choose one and 0 all of them, for `rtpsp.stream.tiles.Tiled`, which draws them.
+
     Open it before a video file: where PyAV's libraries are loaded first, OpenCV's first window hangs (PyAV#1050). The
     window itself opens in the constructor for that reason.
 
     Args:
         title: In the title bar.
         view: What to show first.
+
+    Attributes:
+        frozen: Whether the view stands still.
+        chosen: Number of the source that is to be seen alone, from 0; None for all.
 
     Raises:
         MissingError: No display, or an OpenCV without windows.
@@ -58,6 +65,7 @@ class Window(Sink):
     def __init__(self, title: str = "rtpsp", view: View = "overlay") -> None:
         self.view: View = view
         self.frozen = False
+        self.chosen: int | None = None
         self._title = title
         self._stop = False
         self._shape: tuple[int, ...] = ()
@@ -73,8 +81,14 @@ class Window(Sink):
 
     def write(self, item: Rendered) -> None:
         """Show the picture, unless the view is frozen."""
+        self._show(item.pictures[self.view])
+
+    def absent(self, item: Absent) -> None:
+        """Show what is wrong, unless the view is frozen."""
+        self._show(item.picture)
+
+    def _show(self, picture: Image) -> None:
         if not self.frozen:
-            picture = item.pictures[self.view]
             if picture.shape != self._shape:  # side by side is twice as wide: in the old window it would be squeezed
                 self._shape = picture.shape
                 cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
@@ -105,3 +119,5 @@ class Window(Sink):
             self.frozen = not self.frozen
         elif key in _VIEW_KEYS:
             self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+        elif ord("0") <= key <= ord("9"):
+            self.chosen = key - ord("1") if key > ord("0") else None

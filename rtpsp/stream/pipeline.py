@@ -1,9 +1,13 @@
-"""The live loop: a capture thread, an inference thread, and rendering in the thread that calls `run`.
+"""The live loop: a capture thread a source, an inference thread, and rendering in the thread that calls `run`.
 
-    capture ─▶ Slot ─▶ infer ─▶ Slot ─▶ render ─▶ sinks
+    capture ─┐
+    capture ─┼─▶ Turns ─▶ infer ─▶ Turns ─▶ render ─▶ sinks
+    capture ─┘
 
-However a run ends, it ends alike: the slots are ended or closed, both threads are joined, every sink is closed, and
-then the first error is raised in the caller. Rendering stays in the caller's thread: windows must live in the main one.
+However a run ends, it ends alike: the slots are ended or closed, the threads are joined, every sink is closed, and then
+the first error is raised in the caller. Rendering stays in the caller's thread: windows must live in the main one. A
+source that ends or fails ends itself alone; the run ends with the last one. A watchdog sees to it that a thread which
+hangs in a driver holds up nothing else.
 """
 
 from __future__ import annotations
@@ -11,22 +15,32 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial, reduce
+from operator import add
 
-from rtpsp.drawing import Drawing
-from rtpsp.engine.base import Engine, check_mask_size, check_scores
-from rtpsp.errors import MissingError, SourceLost, UsageError
-from rtpsp.fit import MaskSize
+from rtpsp.arrays import ClassMap
+from rtpsp.engine.base import Engine
+from rtpsp.errors import MissingError, SourceLost
 from rtpsp.machine import usable_threads
-from rtpsp.stream.frame import Frame, Rendered, Segmented, Stamps, View
-from rtpsp.stream.inference import Inference, check_device_io, check_min_confidence
+from rtpsp.stream.beat import Beat
+from rtpsp.stream.channel import Channel, SharedSeries
+from rtpsp.stream.frame import Frame, Segmented
+from rtpsp.stream.inference import Inference
 from rtpsp.stream.opencv import opencv_threads
-from rtpsp.stream.render import Renderer, RenderOptions
-from rtpsp.stream.report import FrameCounts, RunReport, ThreadPlan, divide_threads
+from rtpsp.stream.pipeline_options import PipelineOptions as PipelineOptions
+from rtpsp.stream.pipeline_options import check_run
+from rtpsp.stream.render import Renderer
+from rtpsp.stream.rendering import Rendering
+from rtpsp.stream.report import RunReport, divide_threads
 from rtpsp.stream.sink import Sink
-from rtpsp.stream.slot import Policy, Slot
-from rtpsp.stream.source import Source, no_fourth_plane
-from rtpsp.timing import Rate, RecentRate, Series, now
+from rtpsp.stream.sinks import Sinks
+from rtpsp.stream.slot import Policy
+from rtpsp.stream.snapshot import Snapshot
+from rtpsp.stream.source import Source
+from rtpsp.stream.stalls import Stalls
+from rtpsp.stream.turns import Turns
+from rtpsp.timing import Series, now
 
 _log = logging.getLogger(__name__)
 
@@ -34,90 +48,76 @@ POLL_SECONDS = 0.02
 """How often the main thread looks at keys and at a request to stop while no frame comes."""
 JOIN_SECONDS = 10.0
 """How long a stage may take to come back after the end: a read lasts for at most its time-out, a batch for its time."""
+NETWORK_JOIN_SECONDS = 2.0
+"""How long a read of the network may take after the end: it may have a longer time-out, and nothing is lost with it."""
 
 STAGES = ("capture", "preprocess", "infer", "smooth", "render", "sink")
 
 
-@dataclass(frozen=True)
-class PipelineOptions:
-    """How the loop runs.
-
-    Attributes:
-        policy: ``latest`` or ``every``; None follows the source: ``latest`` for a live one.
-        threads: The budget of CPU threads as divided; None divides the machine's cores.
-        render: How pictures are drawn.
-        min_confidence: Pixels that the engine is less sure of get no class, 0..1; None and 0 leave every pixel its own.
-        mask_size: ``model`` or ``frame``, see `rtpsp.fit.MaskSize`; None is ``frame`` with an engine whose device takes
-            whole frames, and ``model`` with any other. ``model`` leaves that device's part to the CPU.
-        smooth: Filter scores over time (`rtpsp.smoothing`), which the engine has to give; that is the CPU's part, too.
-    """
-
-    policy: Policy | None = None
-    threads: ThreadPlan | None = None
-    render: RenderOptions = field(default_factory=RenderOptions)
-    min_confidence: float | None = None
-    mask_size: MaskSize | None = None
-    smooth: bool = False
-
-    def __post_init__(self) -> None:
-        check_min_confidence(self.min_confidence)
-        check_mask_size(self.mask_size)
-
-
 class Pipeline:
-    """One run of one source through one engine into sinks. It is used once.
+    """One run of sources through one engine into sinks. It is used once.
 
     Args:
-        source: Open; the pipeline closes it.
+        source: Open, one or several; the pipeline closes them.
         engine: Not open: the inference thread enters it.
         sinks: Opened before the first frame, closed at the end, in this order.
         options: How the loop runs.
 
     Raises:
         UsageError: The engine takes more than one frame at a time, lacks a confidence or scores that are needed, or is
-            to have a device IO that the options stand against.
-        SourceError: The engine's model takes a fourth plane, and the source was not opened for one.
+            to have a device IO that the options stand against; or there is no source.
+        SourceError: The engine's model takes a fourth plane, and a source was not opened for one.
     """
 
     def __init__(
-        self, source: Source, engine: Engine, sinks: Sequence[Sink] = (), options: PipelineOptions | None = None
+        self,
+        source: Source | Sequence[Source],
+        engine: Engine,
+        sinks: Sequence[Sink] = (),
+        options: PipelineOptions | None = None,
     ) -> None:
-        if engine.batch != 1:
-            raise UsageError(f"engine takes batches of {engine.batch}, a live run needs 1: build it with --batch 1")
-        if engine.spec.planes == 4 and source.info.planes != 4:
-            raise no_fourth_plane(source.info.uri, f"a source of {source.info.planes} plane(s)")
+        sources = (source,) if isinstance(source, Source) else tuple(source)
         options = options or PipelineOptions()
-        check_min_confidence(options.min_confidence, engine)
-        check_mask_size(options.mask_size, engine)
-        if options.smooth:
-            check_scores(engine, "--smooth")
-        check_device_io(engine.options.device_io, options.min_confidence, options.mask_size, options.smooth)
-        self._source = source
-        self._engine = engine
-        self._sinks = tuple(sinks)
-        self.policy: Policy = options.policy or ("latest" if source.info.live else "every")
-        self._threads = options.threads or divide_threads(usable_threads(), source.info.live)
+        check_run(sources, engine, options)
+        self._engine, self._options = engine, options
+        policies: list[Policy] = [options.policy or ("latest" if each.info.live else "every") for each in sources]
+        self.policy: Policy = policies[0]
+        self._live = any(each.info.live for each in sources)
+        self._threads = options.threads or divide_threads(usable_threads(), self._live)
+        self._frames: Turns[Frame] = Turns(policies, lambda frame: frame.source)
+        self._answers: Turns[Segmented] = Turns(policies, lambda item: item.frame.source)
+        captured = SharedSeries()
+        self._series: dict[str, Series] = {stage: Series() for stage in STAGES} | {"capture": captured}
+        self._channels = [
+            Channel(
+                number, each, policy, self._frames, captured, options.read_limit, self._on_loss, lambda: self._why_over
+            )
+            for number, (each, policy) in enumerate(zip(sources, policies, strict=True))
+        ]
+        self._sinks = Sinks(sinks, options.stall_timeout, options.observed)
         unknown = options.render.unknown or bool(options.min_confidence) or engine.spec.fit == "crop"
-        self._renderer = Renderer(engine.spec.labels, replace(options.render, unknown=unknown))
-        self._frames: Slot[Frame] = Slot(self.policy)
-        self._answers: Slot[Segmented] = Slot(self.policy)
-        self._drawing: Drawing | None = None
-        self._series = {stage: Series() for stage in STAGES}
-        self._age = Series()
-        self._rate = Rate()
-        self._recent = RecentRate()
-        self._received = 0
-        self._ended = ""
+        self._rendering = Rendering(
+            Renderer(engine.spec.labels, replace(options.render, unknown=unknown)), self._sinks, self._channels,
+            lambda number: sum(self._dropped(number).values()), self._to_class_map, self._series,
+            Beat("render", options.stall_timeout),
+        )  # fmt: skip
         self._stop_reason = ""
         self._failures: list[BaseException] = []
+        self._lost: list[BaseException] = []
+        self._raised = ""
+        size = next(((info.height, info.width) for each in sources if (info := each.info).height), None)
         self._inference = Inference(
             engine, self._frames, self._answers, self._series, options.min_confidence, options.mask_size,
-            options.smooth, (source.info.height, source.info.width), lambda: self._drawing,
+            options.smooth, size, lambda: self._rendering.drawing,
+            lambda frame, error: self._channels[frame.source].fail(error), options.stall_timeout,
         )  # fmt: skip
-        self._workers = [
-            threading.Thread(target=self._attempt, args=(work,), name=f"rtpsp-{stage}", daemon=True)
-            for stage, work in (("infer", self._inference.run), ("capture", self._capture))
-        ]
+        self._worker = threading.Thread(
+            target=self._attempt, args=(self._inference.run,), name="rtpsp-infer", daemon=True
+        )
+        self._stalls = Stalls(
+            self._channels, self._inference.beats, self._worker, self._rendering.beat, self._sinks, self._fail,
+            options.on_hang,
+        )  # fmt: skip
 
     def stop(self, reason: str) -> None:
         """Ask the run to end soon and in order; may be called from any thread and from a signal handler.
@@ -128,86 +128,140 @@ class Pipeline:
         self._stop_reason = self._stop_reason or reason
 
     def run(self) -> RunReport:
-        """Run until the source ends, a sink wants to stop, `stop` is called, or a stage fails.
+        """Run until every source has ended, a sink wants to stop, `stop` is called, or a stage fails.
 
         Raises:
-            RtpspError: The first error of any stage, after everything was closed.
+            RtpspError: The first error of any stage, else that of the first source that was lost, else that of the
+                first output that gave up; after everything was closed.
         """
-        opened: list[Sink] = []
         try:
             with opencv_threads(self._threads.opencv):
-                for sink in self._sinks:
-                    opened.append(sink)
-                    sink.open(self._source.info, self._engine.spec)
-                self._views()
+                self._sinks.open_all([channel.source.info for channel in self._channels], self._engine.spec)
+                self._rendering.look_at_views()
+                self._stalls.start()
                 self._start_workers()
                 self._render()
         except BaseException as error:
             self._fail(error)
         finally:
             self._attempt(self._end_workers)  # an interrupt while it waits must not cost a recording its end
-            for sink in opened:
-                self._attempt(sink.close)
-        if self._failures:
-            self._ended = self._ended or f"error: {self._failures[0]}"
-            raise self._failures[0]
+            self._sinks.close(self._attempt)
+            self._stalls.stop()
+        if (first := self._first_error) is not None:
+            self._raised = f"error: {first}"
+            raise first
         return self.report()
 
     def report(self) -> RunReport:
-        """Figures so far; whole once `run` has returned or raised."""
-        dropped = {"infer": self._frames.dropped, "render": self._answers.dropped}
-        shown = self._rate.count
-        info = self._source.info
-        counts = FrameCounts(
-            received=self._received,
-            shown=shown,
-            dropped=dropped,
-            discarded=self._received - shown - sum(dropped.values()),
-            missed=self._source.missed,
-            skipped=getattr(self._source, "skipped", 0),
-        )
+        """Figures so far; whole once `run` has returned or raised. May be called from any thread."""
+        sources = tuple(channel.report(self._dropped(channel.number)) for channel in self._channels)
         stages = {stage: summary for stage, series in self._series.items() if (summary := series.summary())}
-        for sink in self._sinks:
-            stages |= sink.stages()
+        ends = {channel.ended or channel.source.ended for channel in self._channels}
         return RunReport(
-            source=info,
+            source=sources[0].info,
             engine=self._inference.describe(),
             policy=self.policy,
             threads=replace(self._threads, engine=self._engine.options.threads or self._threads.engine),
-            frames=counts,
-            seconds=self._rate.seconds,
-            fps=self._rate.fps,
-            stages=stages,
-            age=self._age.summary(),
-            outputs=tuple(sink.output for sink in self._sinks if sink.output),
-            ended=self._ended or self._stop_reason or self._source.ended,
+            frames=reduce(add, (source.frames for source in sources)),
+            seconds=self._rendering.rate.seconds,
+            fps=self._rendering.rate.fps,
+            stages=stages | self._sinks.stages(),
+            age=self._rendering.age.summary(),
+            outputs=self._sinks.outputs,
+            ended=self._raised or self._why_over or (ends.pop() if len(ends) == 1 else "every source has ended"),
             versions=self._engine.header.versions,
+            sources=sources,
+            sink_drops=self._sinks.drops,
         )
 
+    def snapshot(self) -> Snapshot:
+        """The run as it stands; cheap, and may be called from any thread at any time."""
+        return Snapshot(
+            sources=[channel.snapshot(self._dropped(channel.number)) for channel in self._channels],
+            stages=self._series,
+            sink_drops=self._sinks.drops,
+            failures=self._sinks.failures,
+            stalled=self._stalls.stalled,
+            ready=self._inference.ready.is_set(),
+            stopping=self._why_over,
+        )
+
+    @property
+    def _first_error(self) -> BaseException | None:
+        """What ended the run goes before a source or an output that was lost on the way."""
+        outputs = [] if self._sinks.first_failure is None else [self._sinks.first_failure]
+        return next(iter([*self._failures, *self._lost, *outputs]), None)
+
+    @property
+    def _why_over(self) -> str:
+        """Why the run is about to end, in words; empty while it goes on."""
+        return self._stop_reason or (f"error: {self._failures[0]}" if self._failures else "")
+
+    def _dropped(self, number: int) -> dict[str, int]:
+        return {"infer": self._frames.drops[number], "render": self._answers.drops[number]}
+
+    def _to_class_map(self, item: Segmented) -> ClassMap:
+        return item.class_map if self._inference.mask_size == "frame" else item.plan.to_source(item.class_map)
+
     def _start_workers(self) -> None:
-        infer, capture = self._workers
-        infer.start()
+        self._worker.start()
         # A live source is read only once the engine is there: what came before would be dropped, or be stale.
-        while not self._inference.ready.wait(POLL_SECONDS) and infer.is_alive() and not self._stop_reason:
-            self._poll_sinks()
+        while not self._inference.ready.wait(POLL_SECONDS) and self._worker.is_alive() and not self._stop_reason:
+            self._poll()
         if not self._failures and not self._stop_reason:
-            capture.start()
+            for channel in self._channels:
+                channel.start()
+
+    def _render(self) -> None:
+        while not self._stop_reason and not self._stalls.halted:
+            try:
+                item = self._answers.get(POLL_SECONDS)
+            except TimeoutError:
+                pass
+            else:
+                if item is None:
+                    return
+                self._rendering.show(item)
+            self._rendering.show_absent()
+            self._poll()
+
+    def _poll(self) -> None:
+        if why := self._sinks.poll():
+            self.stop(why)
 
     def _end_workers(self) -> None:
+        self._stalls.ending = True
         self._frames.close()
         self._answers.close()
-        self._source.interrupt()
-        for thread in self._workers:
-            if thread.ident is not None:
-                thread.join(JOIN_SECONDS)
-            if thread is self._workers[0] and self._stop_reason and not self._inference.ready.is_set():
-                if thread.is_alive():  # a large model on a slow machine, and nothing that was asked for is lost
-                    _log.warning("the engine was still being opened when the run ended: its thread is left behind")
-            elif thread.is_alive():
-                lost = MissingError if thread is self._workers[0] else SourceLost
-                self._fail(lost(f"thread {thread.name} hangs in a driver: it did not end within {JOIN_SECONDS:.0f} s"))
-        if self._workers[1].ident is None:
-            self._source.close()
+        for channel in self._channels:
+            self._attempt(channel.source.interrupt)
+        self._join_engine()
+        begin = now()
+        for channel in self._channels:
+            self._attempt(partial(self._join_reader, channel, begin))
+
+    def _join_engine(self) -> None:
+        if self._worker.ident is None or self._worker in self._stalls.hung:
+            return
+        self._worker.join(JOIN_SECONDS)
+        if not self._worker.is_alive():
+            return
+        if self._stop_reason and not self._inference.ready.is_set():
+            # a large model on a slow machine, and nothing that was asked for is lost
+            _log.warning("the engine was still being opened when the run ended: its thread is left behind")
+        else:
+            self._fail(_hangs(MissingError, self._worker))
+
+    def _join_reader(self, channel: Channel, begin: float) -> None:
+        network = channel.source.info.kind == "network"
+        patience = NETWORK_JOIN_SECONDS if network else JOIN_SECONDS
+        hung = channel.thread in self._stalls.hung
+        if channel.join(0.0 if hung else begin + patience - now()) or hung:
+            return
+        if network:
+            _log.debug("%s: a read was still waiting when the run ended: its thread is left behind", channel.name)
+        else:
+            self._fail(_hangs(SourceLost, channel.thread))
 
     def _fail(self, error: BaseException) -> None:
         _log.debug("a stage failed", exc_info=error)
@@ -219,70 +273,12 @@ class Pipeline:
         except BaseException as error:
             self._fail(error)
 
-    # capture thread
+    def _on_loss(self, channel: Channel, error: BaseException) -> None:
+        _log.debug("%s failed", channel.name, exc_info=error)
+        self._lost.append(error)
+        if any(not other.ended for other in self._channels if other is not channel):
+            _log.warning("%s; the other sources go on", error)
 
-    def _capture(self) -> None:
-        try:
-            while True:
-                with self._series["capture"].timed():
-                    frame = self._source.read()
-                if frame is None:
-                    break
-                self._received += 1
-                if not self._frames.put(frame):
-                    break
-        except SourceLost:
-            if not self._stop_reason:
-                raise
-            _log.debug("the source was lost while the run was being stopped", exc_info=True)
-        finally:
-            self._frames.end()
-            self._source.close()
 
-    # the caller's thread
-
-    def _render(self) -> None:
-        while not self._stop_reason:
-            try:
-                item = self._answers.get(POLL_SECONDS)
-            except TimeoutError:
-                self._poll_sinks()
-                continue
-            if item is None:
-                return
-            self._show(item)
-            self._poll_sinks()
-
-    def _show(self, item: Segmented) -> None:
-        with self._series["render"].timed():
-            whole = self._inference.mask_size == "frame"
-            class_map = item.class_map if whole else item.plan.to_source(item.class_map)
-            views = self._views()
-            status = self._status(item.stamps) if views else ""
-            pictures = self._renderer.draw_all(views, item.image, class_map, status, item.drawn)
-        rendered = replace(item.stamps, rendered=now())
-        with self._series["sink"].timed():
-            for sink in self._sinks:
-                sink.write(Rendered(item.frame, pictures, class_map, rendered))
-        handed_over = now()
-        self._age.add(handed_over - item.stamps.captured)
-        self._rate.add(handed_over)
-        self._recent.add(handed_over)
-
-    def _views(self) -> set[View]:
-        """What the sinks want now; and from the next frame on a device draws what helps with it."""
-        views = {view for sink in self._sinks if (view := sink.view)}
-        self._drawing = self._renderer.to_drawing(views)
-        return views
-
-    def _status(self, stamps: Stamps) -> str:
-        fps = self._recent.fps
-        rate = f"{fps:.1f} fps" if fps else "-- fps"
-        dropped = self._frames.dropped + self._answers.dropped
-        return f"{rate}   age {(now() - stamps.captured) * 1e3:.0f} ms   dropped {dropped}"
-
-    def _poll_sinks(self) -> None:
-        for sink in self._sinks:
-            sink.poll()
-            if sink.wants_to_stop:
-                self.stop("quit")
+def _hangs(kind: type[MissingError | SourceLost], thread: threading.Thread) -> MissingError | SourceLost:
+    return kind(f"thread {thread.name} hangs in a driver: it did not end within {JOIN_SECONDS:.0f} s")

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,8 @@ from rtpsp.stream.frame import Rendered
 from rtpsp.stream.names import expanded, shown
 from rtpsp.stream.sink import Sink
 from rtpsp.stream.source import IMAGE_SUFFIXES, SourceInfo
+from rtpsp.stream.told_apart import told_apart
+from rtpsp.timing import now
 
 RLE_FORMAT = "rtpsp.rle"
 RLE_VERSION = 1
@@ -48,6 +50,7 @@ class _JsonLines(Sink):
         self._there_before = False
         self._lines = 0
         self._size = 0
+        self._sources: list[str] = []
 
     def open(self, info: SourceInfo, spec: ModelSpec) -> None:
         """Make sure that the file can be written.
@@ -59,10 +62,7 @@ class _JsonLines(Sink):
         self._uri, self._spec = info.uri, spec
         try:
             self._there_before = os.path.exists(self._path)
-            if self._there_before and any(_is_same(self._path, file) for file in _source_files(info)):
-                raise UsageError(
-                    f"{self._name} is the source itself and would be lost: give another place with {self._option}"
-                )
+            self._spare(info)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # appending: nothing is lost yet
             self._file = open(self._path, "ab", buffering=0, opener=_open_now)  # noqa: SIM115
@@ -72,10 +72,23 @@ class _JsonLines(Sink):
                 reason = "a named pipe that nobody reads; start its reader first"
             raise OutputError(f"{self._name}: {reason}; give another place with {self._option}") from error
 
+    def open_all(self, infos: Sequence[SourceInfo], spec: ModelSpec) -> None:
+        """As `open`; of several sources each line says which one its frame is of.
+
+        Raises:
+            OutputError: The file cannot be written.
+            UsageError: It is a source itself.
+        """
+        self.open(infos[0], spec)
+        for info in infos[1:]:
+            self._spare(info)
+        self._sources = told_apart(info.uri for info in infos) if len(infos) > 1 else []
+
     def write(self, item: Rendered) -> None:
         """Write one line."""
         assert self._file is not None
-        values = {"frame": item.frame.index, "pts": round(item.frame.pts, 6)}
+        values: dict[str, Any] = {"source": self._sources[item.frame.source]} if self._sources else {}
+        values |= {"frame": item.frame.index, "pts": round(item.frame.pts, 6)}
         record = values | ({"name": item.frame.name} if item.frame.name else {}) | self._record(item)
         data = _line(record)
         try:
@@ -120,6 +133,12 @@ class _JsonLines(Sink):
     def _record(self, item: Rendered) -> dict[str, Any]:
         """What the line has beside the frame's number, time and name."""
 
+    def _spare(self, info: SourceInfo) -> None:
+        if self._there_before and any(_is_same(self._path, file) for file in _source_files(info)):
+            raise UsageError(
+                f"{self._name} is the source itself and would be lost: give another place with {self._option}"
+            )
+
     def _header(self) -> bytes:
         return b""
 
@@ -137,8 +156,9 @@ class _JsonLines(Sink):
 class RleFile(_JsonLines):
     """Class maps as COCO's compressed run-length codes, which ``pycocotools.mask.decode`` reads.
 
-    The first line is a header: ``format``, ``version``, ``model``, ``source``, and ``labels`` as in
-    `rtpsp.labels.LabelSet.to_dict`. Each further line is a frame: ``frame``, ``pts`` in seconds, ``name`` where the
+    The first line is a header: ``format``, ``version``, ``model``, ``source`` (``sources`` where there are several),
+    and ``labels`` as in `rtpsp.labels.LabelSet.to_dict`. Each further line is a frame: ``source`` where there are
+    several, ``frame``, ``pts`` in seconds, ``name`` where the
     source gives one, ``height``, ``width``, and ``segments``, one for each class in the frame, in id order:
     ``class_id``, ``class``, ``area`` in pixels and ``rle`` with ``size`` [height, width] and ``counts``. Segments
     do not overlap; pixels that no class was found for are in none.
@@ -163,7 +183,8 @@ class RleFile(_JsonLines):
 
     def _header(self) -> bytes:
         labels = self._spec.labels.to_dict()
-        header = {"format": RLE_FORMAT, "version": RLE_VERSION, "model": self._spec.name, "source": self._uri}
+        source = {"sources": self._sources} if self._sources else {"source": self._uri}
+        header = {"format": RLE_FORMAT, "version": RLE_VERSION, "model": self._spec.name, **source}
         return _line({**header, "labels": labels})
 
     def _record(self, item: Rendered) -> dict[str, Any]:
@@ -178,10 +199,11 @@ class RleFile(_JsonLines):
 class StatsFile(_JsonLines):
     """How much of each frame every class fills, and how old the frame was when it was drawn.
 
-    A line is a frame: ``frame``, ``pts`` in seconds, ``name`` where the source gives one, ``latency_ms`` from the time
-    that the scene was seen to the time that its picture was drawn, ``shares`` of the frame's pixels by class name, for
-    every class, and ``unknown``, the share that no class was found for. Shares and unknown add up to 1, but for the
-    rounding to 9 digits.
+    A line is a frame: ``source`` where there are several, ``frame``, ``pts`` in seconds, ``name`` where the source
+    gives one, ``latency_ms`` from the time that the scene was seen to the time that its picture was drawn, ``age_ms``
+    to the time that this line was made, when the sinks before this one have the frame too, ``shares`` of the frame's
+    pixels by class name, for every class, and ``unknown``, the share that no class was found for. Shares and unknown
+    add up to 1, but for the rounding to 9 digits.
 
     Args:
         path: The file; its folder is made if it is not there.
@@ -196,6 +218,7 @@ class StatsFile(_JsonLines):
         shares = np.round(areas / pixels, 9).tolist()
         return {
             "latency_ms": round((item.stamps.rendered - item.stamps.captured) * 1e3, 3),
+            "age_ms": round((now() - item.stamps.captured) * 1e3, 3),
             "shares": dict(zip(labels.names, shares, strict=True)),
             "unknown": round(1 - int(areas.sum()) / pixels, 9),
         }

@@ -29,6 +29,17 @@ class FrameCounts:
     missed: int
     skipped: int
 
+    def __add__(self, other: FrameCounts) -> FrameCounts:
+        """Of two sources together, whose stages are the same."""
+        return FrameCounts(
+            self.received + other.received,
+            self.shown + other.shown,
+            {stage: count + other.dropped[stage] for stage, count in self.dropped.items()},
+            self.discarded + other.discarded,
+            self.missed + other.missed,
+            self.skipped + other.skipped,
+        )
+
 
 @dataclass(frozen=True)
 class ThreadPlan:
@@ -37,7 +48,7 @@ class ThreadPlan:
     Attributes:
         budget: Threads in all; the machine's cores unless told otherwise.
         engine: For inference.
-        decoder: For the video decoder.
+        decoder: For the video decoder of each source.
         encoder: For x264.
         opencv: For resizing and drawing.
     """
@@ -65,26 +76,71 @@ def divide_threads(budget: int, live: bool) -> ThreadPlan:
 
 
 @dataclass(frozen=True)
+class SourceReport:
+    """Figures of one source of a run.
+
+    Attributes:
+        info: As last opened.
+        policy: ``latest`` or ``every``.
+        frames: Where its frames went.
+        fps: (n - 1) / seconds from its first frame handed over to its last; None before the second.
+        age: Milliseconds from captured to handed over.
+        reconnects: How often it came back.
+        faults: How many faults of each kind, failed tries to connect included (`rtpsp.stream.health.FaultKind`).
+        stamps: Time stamps that had to be put in order, by what was wrong with them.
+        late: Frames that were not decoded because they were too old by then.
+        downtime: Seconds for which it was away, the current absence included.
+        hardware: What decoded, empty where the CPU did.
+        ended: Why it gave no more frames, in words; empty while it does.
+    """
+
+    info: SourceInfo
+    policy: str
+    frames: FrameCounts
+    fps: float | None
+    age: Summary | None
+    reconnects: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    stamps: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    downtime: float = 0.0
+    hardware: str = ""
+    ended: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        told = asdict(self)
+        told["fps"] = None if self.fps is None else round(self.fps, 3)
+        told["downtime"] = round(self.downtime, 3)
+        told["age_ms"] = self.age.to_dict() if self.age else None
+        del told["age"]
+        return told
+
+
+@dataclass(frozen=True)
 class RunReport:
     """Figures of a run, as far as it came.
 
     Attributes:
-        source: What was read.
+        source: What was read; of several the first.
         engine: What segmented: model, size, backend, precision asked for, number format that ran, ``mask_size``,
             ``device_io`` (whether the device resized frames and drew pictures), ``smooth`` (whether scores were
             filtered over time), and ``min_confidence`` where pixels below it got no class.
-        policy: ``latest`` or ``every``.
+        policy: ``latest`` or ``every``; of several sources the first one's.
         threads: How the CPU was divided.
-        frames: Where the frames went.
+        frames: Where the frames of all sources went.
         seconds: From the first frame handed over to the last.
-        fps: (n - 1) / seconds at the sinks; None before the second frame.
-        stages: Milliseconds by stage: ``capture`` (waiting for a live source included), ``preprocess``, ``infer``
-            (with device IO the fit and the drawing, too), ``smooth`` (filtering the scores, where that was asked for,
-            which ``infer`` leaves out), ``render``, ``sink``, and ``encode`` in the recorder's own thread.
+        fps: (n - 1) / seconds at the sinks, all sources together; None before the second frame.
+        stages: Milliseconds by stage, all sources together: ``capture`` (waiting for a live source included),
+            ``preprocess``, ``infer`` (with device IO the fit and the drawing, too), ``smooth`` (filtering the scores,
+            where that was asked for, which ``infer`` leaves out), ``render``, ``sink``, and ``encode`` in the
+            recorder's own thread.
         age: Milliseconds from captured to handed over.
         outputs: Paths that were written.
         ended: Why it ended, in words.
         versions: Of the packages that the engine was built with.
+        sources: Each one for itself.
+        sink_drops: Pictures that outputs were too slow to take, by output, where there are any.
     """
 
     source: SourceInfo
@@ -99,6 +155,8 @@ class RunReport:
     outputs: tuple[str, ...] = ()
     ended: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    sources: tuple[SourceReport, ...] = ()
+    sink_drops: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; durations in milliseconds carry ``_ms`` in their key."""
@@ -115,4 +173,6 @@ class RunReport:
             "outputs": list(self.outputs),
             "ended": self.ended,
             "versions": self.versions,
+            "sources": [source.to_dict() for source in self.sources],
+            "sink_drops": self.sink_drops,
         }

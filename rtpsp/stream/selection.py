@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
@@ -21,6 +22,8 @@ once."""
 
 class Selection(Source):
     """A part of another source, which it owns; may be closed from any thread.
+
+    Health and successor are the other source's; what is known of it follows it, should it be connected anew.
 
     Attributes:
         skipped: Frames read and passed over because they were not asked for. They are not drops: nobody missed them.
@@ -55,7 +58,6 @@ class Selection(Source):
                 raise UsageError(f"{name} must be more than 0, got {value}")
         self._source, self._every, self._max_frames = source, every, max_frames
         self._interval = 1 / max_fps if max_fps else 0.0
-        self._early = 0.1 / source.info.fps if source.info.fps else 0.1 * self._interval
         self._paced = pace == "source" and not source.info.live
         self._stop = stop or threading.Event()
         self._closed = False
@@ -64,7 +66,8 @@ class Selection(Source):
         self._due_pts = -math.inf
         self._start: float | None = None
         self.skipped = 0
-        self.info = replace(source.info, fps=self._fps(), frames=self._frames())
+        self.health = source.health
+        self._follow()
 
     def read(self) -> Frame | None:
         """The next frame that is wanted, or None at the end, after `max_frames`, and once stopped or closed.
@@ -81,7 +84,10 @@ class Selection(Source):
                 elif not self._closed:
                     frame = self._source.read()
                 self.missed = self._source.missed
+            if self._source.info is not self._followed:
+                self._follow()
             if frame is None and not more:
+                self.ended = self._source.ended
                 return None
             self._seen += 1
             if frame is None or not self._due(frame.pts):
@@ -101,6 +107,17 @@ class Selection(Source):
         """End a wait for a frame's time, and with it the source."""
         self._stop.set()
         self._source.interrupt()
+
+    def successor(self) -> Source | None:
+        """The same part of what takes over from the source; it goes on with the counts of this one."""
+        source = self._source.successor()
+        if source is None:
+            return None
+        heir = copy.copy(self)
+        heir._source, heir._reading = source, threading.Lock()  # the old lock is held by the read that hangs
+        heir.health = source.health
+        heir._follow()
+        return heir
 
     def close(self) -> None:
         """Close the source, after the read that is under way; a wait for a frame's time ends at once."""
@@ -131,6 +148,11 @@ class Selection(Source):
                 return None
             self._stop.wait(min(rest, _LOOK))
         return replace(frame, captured=due)
+
+    def _follow(self) -> None:
+        info = self._followed = self._source.info
+        self._early = 0.1 / info.fps if info.fps else 0.1 * self._interval
+        self.info = replace(info, fps=self._fps(), frames=self._frames())
 
     def _fps(self) -> float | None:
         fps = self._source.info.fps

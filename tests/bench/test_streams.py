@@ -7,9 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from rtpsp.arrays import Image
 from rtpsp.bench.frames import PictureSource
-from rtpsp.bench.streams import ClockedPictures, Newest, run_streams, stream_of
+from rtpsp.bench.streams import ClockedPictures, run_streams
 from rtpsp.engine.base import Engine
 from rtpsp.engine.fake import FakeEngine
 from rtpsp.errors import MissingError
@@ -46,13 +45,6 @@ def read(source: ClockedPictures) -> Frame:
     return frame
 
 
-def frame(stream: int, index: int) -> Frame:
-    def to_bgr(out: Image | None) -> Image:
-        return PICTURES[0]
-
-    return Frame(index, index / 30, float(index), 48, 64, to_bgr, name=str(stream))
-
-
 def test_a_camera_exposes_on_its_clock() -> None:
     source, clock = clocked(10, phase=0.25)
     frames = [read(source) for _ in range(4)]
@@ -77,47 +69,6 @@ def test_a_closed_camera_gives_nothing() -> None:
     source, _ = clocked(10)
     source.interrupt()
     assert source.read() is None
-
-
-def test_streams_take_turns_and_each_shows_its_newest() -> None:
-    slot = Newest(3)
-    for stream, index in ((0, 0), (1, 0), (0, 1), (0, 2), (2, 0)):
-        assert slot.put(frame(stream, index))
-    order = []
-    for _ in range(3):
-        item = slot.get(0)
-        assert item is not None
-        order.append((stream_of(item), item.index))
-        if stream_of(item) == 0:
-            slot.put(frame(0, 3))  # whose stream is quick again, and waits for the others all the same
-    assert order == [(0, 2), (1, 0), (2, 0)]
-    assert (slot.dropped, slot.dropped_of) == (2, [[0.0, 1.0], [], []])
-    with pytest.raises(TimeoutError):
-        assert slot.get(0) is not None and slot.get(0)
-
-
-def test_under_every_a_stream_waits_for_its_place() -> None:
-    slot = Newest(1, "every")
-    slot.put(frame(0, 0))
-    second = threading.Thread(target=slot.put, args=(frame(0, 1),))
-    second.start()
-    indices = [item.index for item in (slot.get(5), slot.get(5)) if item is not None]
-    second.join(5)
-    assert (indices, slot.dropped, second.is_alive()) == ([0, 1], 0, False)
-
-
-def test_an_ended_slot_gives_what_is_there_and_a_closed_one_nothing() -> None:
-    slot = Newest(2)
-    slot.put(frame(1, 7))
-    slot.end()
-    item = slot.get()
-    assert item is not None and item.index == 7
-    assert slot.get() is None
-    assert not slot.put(frame(0, 8))
-    slot = Newest(2)
-    slot.put(frame(1, 7))
-    slot.close()
-    assert slot.get() is None
 
 
 def test_no_frame_is_lost_or_answered_twice() -> None:

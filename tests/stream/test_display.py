@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from rtpsp.labels import CAMVID
-from rtpsp.stream.display import why_no_display
+from rtpsp.stream.display import Window, why_no_display
+from rtpsp.stream.frame import Absent
 
 SCREEN_HEIGHT, SCREEN_WIDTH = 480, 640
 CAR_RGB = CAMVID.palette[CAMVID.names.index("Car")]
@@ -31,7 +32,8 @@ spec = rtpsp.ModelSpec("fake", "fake", 120, 160, __import__("rtpsp.labels").labe
 window = rtpsp.Window(view="mask")
 engine = rtpsp.FakeEngine(spec, latency=0.02, answer=lambda frames: car)
 report = rtpsp.run("sim://street?w=160&h=120&frames=2000&live=1", engine, [window, rtpsp.VideoFile(sys.argv[1])])
-print(json.dumps({"ended": report.ended, "view": window.view, "frozen": window.frozen, "shown": report.frames.shown}))
+window = {name: getattr(window, name) for name in ("view", "frozen", "chosen")}
+print(json.dumps({**window, "ended": report.ended, "shown": report.frames.shown}))
 """
 
 
@@ -125,6 +127,7 @@ def test_the_window_opens_draws_answers_keys_and_closes(display: Display, tmp_pa
         display.press("m")  # side by side
         assert until(lambda: 0 < share_of(display.pixels(), CAR_RGB) < 0.01 or not share_of(display.pixels(), CAR_RGB))
         display.press("m")  # the frame as it is
+        display.press("2")
         display.press("space")
         time.sleep(0.5)
         frozen = display.pixels()
@@ -141,6 +144,7 @@ def test_the_window_opens_draws_answers_keys_and_closes(display: Display, tmp_pa
     assert errors == ""
     told = json.loads(out)
     assert told["ended"] == "quit" and told["view"] == "frame" and told["frozen"] is False
+    assert told["chosen"] == 1, "the second source, where there are several"
     with av.open(str(video)) as container:
         recorded = [float(frame.time or 0.0) for frame in container.decode(video=0)]
     assert len(recorded) == told["shown"]
@@ -209,3 +213,23 @@ def test_an_opencv_without_windows_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DISPLAY", ":54321")
     monkeypatch.setattr("rtpsp.stream.display._PROBE", "raise RuntimeError('rebuild with GTK')")
     assert why_no_display() == "RuntimeError: rebuild with GTK"
+
+
+def test_what_is_wrong_is_shown_and_keys_choose_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    keys = [-1]
+    monkeypatch.setattr("cv2.namedWindow", lambda *given: None)
+    monkeypatch.setattr("cv2.resizeWindow", lambda *given: None)
+    monkeypatch.setattr("cv2.imshow", lambda title, picture: shown.append(int(picture[0, 0, 0])))
+    monkeypatch.setattr("cv2.waitKey", lambda delay: keys[-1])
+    window = Window()
+    for key, chosen in ((ord("9"), 8), (ord("a"), 8), (ord("1"), 0), (ord("0"), None), (ord(" "), None)):
+        keys.append(key)
+        window.poll()
+        assert window.chosen == chosen
+    keys.append(-1)
+    window.absent(Absent(0, 0.0, np.full((2, 2, 3), 7, np.uint8), "NO SIGNAL"))
+    assert shown == [], "a frozen view stands still"
+    window.frozen = False
+    window.absent(Absent(0, 0.0, np.full((2, 2, 3), 9, np.uint8), "NO SIGNAL"))
+    assert shown == [9]

@@ -230,7 +230,8 @@ def test_an_interrupt_while_a_stage_is_waited_for_closes_the_sinks() -> None:
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_source_that_is_lost_while_it_is_stopped_is_no_error(stopped: bool) -> None:
-    source = open_source("sim://street?w=160&h=120&live=1&stall=20s&stall_at=0.3s", SourceOptions(read_timeout=1.0))
+    options = SourceOptions(read_timeout=1.0, reconnect=None)
+    source = open_source("sim://street?w=160&h=120&live=1&stall=20s&stall_at=0.3s", options)
     pipeline = Pipeline(source, FakeEngine(SPEC), [Collector()])
     if stopped:
         threading.Timer(0.6, pipeline.stop, ["Ctrl-C"]).start()

@@ -195,3 +195,40 @@ def test_numbers_that_are_not_positive_are_refused() -> None:
         Selection(at_rate(25, 1), max_fps=-1.0)
     with pytest.raises(UsageError, match="max_frames"):
         Selection(at_rate(25, 1), max_frames=0)
+
+
+class Anew(Listed):
+    """Connected anew with another size and rate at one frame; has an heir."""
+
+    def read(self) -> Frame | None:
+        if self._index == 2:
+            self.info = SourceInfo("listed", "network", 2 * HEIGHT, WIDTH, 50.0, live=True)
+        if self._index == 4:
+            self.ended = "the stream is over"
+        return super().read()
+
+    def successor(self) -> Source | None:
+        heir = Anew([*self._stamps, 4.0, 5.0])
+        heir._index, heir.health = self._index, self.health
+        return heir
+
+
+def test_what_is_known_of_a_source_follows_it_and_so_does_its_end() -> None:
+    inner = Anew([0.0, 1.0, 2.0, 3.0], live=True)
+    selection = Selection(inner, every=2)
+    assert selection.health is inner.health
+    assert selection.read() and (selection.info.height, selection.info.fps) == (HEIGHT, 12.5)
+    assert selection.read() and (selection.info.height, selection.info.fps) == (2 * HEIGHT, 25)
+    assert selection.read() is None and selection.ended == "the stream is over"
+
+
+def test_a_successor_goes_on_with_the_counts() -> None:
+    selection = Selection(Anew([0.0, 1.0, 2.0, 3.0], live=True), every=2, max_frames=3)
+    assert [frame.index for frame in (selection.read(), selection.read()) if frame] == [0, 2]
+    with selection._reading:  # which the read that hangs has
+        heir = selection.successor()
+        assert isinstance(heir, Selection) and heir.health is selection.health
+        assert [frame.index for frame in read_all(heir)] == [4]
+        assert heir.skipped == 2 and heir.ended == "3 frames, as many as were asked for"
+        heir.close()
+    assert Selection(at_rate(25, 3)).successor() is None
