@@ -11,15 +11,20 @@ from __future__ import annotations
 import random
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 now = time.monotonic
 """The clock of every stamp: V4L2 stamps its buffers with it too, and it never jumps."""
 
 BEYOND = 10
 RESERVOIR = 1 << 16
+
+BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Upper bounds, in seconds, of the buckets that a series counts its durations in: from a quick stage to a stall."""
 
 WINDOWS = 10
 """Most windows that a run is cut into."""
@@ -52,8 +57,21 @@ class Summary:
         return {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """A series as Prometheus takes it.
+
+    Attributes:
+        counts: How many durations are at most as long as each of `BOUNDS`, and last how many there are.
+        sum: Of all of them, in seconds.
+    """
+
+    counts: tuple[int, ...]
+    sum: float
+
+
 class Series:
-    """Durations of one stage, added by one thread, in bounded memory.
+    """Durations of one stage, added by one thread, in bounded memory; any thread may ask for its figures.
 
     Count, mean and extremes are exact for ever. Quantiles are exact up to `RESERVOIR` samples; beyond that they are of
     a uniform random sample of that size (Vitter's algorithm R, 1985), so that a run of days needs half a megabyte.
@@ -65,6 +83,7 @@ class Series:
         self._sum = 0.0
         self._min = float("inf")
         self._max = float("-inf")
+        self._buckets = array("Q", bytes(8 * (len(BOUNDS) + 1)))
         self._random = random.Random(0)
 
     def __len__(self) -> int:
@@ -76,6 +95,7 @@ class Series:
         self._sum += seconds
         self._min = min(self._min, seconds)
         self._max = max(self._max, seconds)
+        self._buckets[bisect_left(BOUNDS, seconds)] += 1
         if len(self._samples) < RESERVOIR:
             self._samples.append(seconds)
         else:
@@ -91,6 +111,10 @@ class Series:
             yield
         finally:
             self.add(now() - begin)
+
+    def histogram(self) -> Histogram:
+        """Counts so far, exact for ever, at a cost that does not depend on how many there are."""
+        return Histogram(tuple(accumulate(self._buckets[:])), self._sum)  # of a copy: the counts must not fall
 
     def summary(self) -> Summary | None:
         """Figures so far, in milliseconds; None when nothing was added."""

@@ -194,3 +194,16 @@ def test_reservoir_is_bounded_and_unbiased(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_reservoir_of_a_long_run_takes_half_a_megabyte() -> None:
     assert timing.RESERVOIR * Series()._samples.itemsize == 512 * 1024
+
+
+def test_a_histogram_counts_each_duration_in_the_bucket_of_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "RESERVOIR", 4)  # it forgets samples, the buckets none
+    series = Series()
+    values = [0.0, 0.001, 0.0011, 0.03, 30.0, 31.0, 0.03, 0.2]
+    for value in values:
+        series.add(value)
+    histogram = series.histogram()
+    assert histogram.counts[:-1] == tuple(sum(value <= bound for value in values) for bound in timing.BOUNDS)
+    assert histogram.counts[-1] == len(series) == 8
+    assert histogram.sum == pytest.approx(sum(values))
+    assert Series().histogram() == timing.Histogram((0,) * (len(timing.BOUNDS) + 1), 0.0)
