@@ -156,7 +156,8 @@ def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Pat
         (["run", "--camera", ""], 2, "--camera is empty, expected a number"),
         (["run", "--camera", "no such camera"], 4, "no camera is called 'no such camera'"),
         (["run", "--source", "none.mp4", "--engine", "ENGINE"], 3, "no file 'none.mp4'"),
-        (["run", "--source", "rtsp://u:pw@h/s", "--engine", "ENGINE"], 3, "not supported"),
+        (["run", "--source", "rtsp://u:pw@127.0.0.1:1/s", "--engine", "ENGINE"], 3, "nothing listens"),
+        (["run", "--source", "gopher://u:pw@h/s", "--engine", "ENGINE"], 3, "not supported"),
         (["run", "--source", "sim://street?sed=2", "--engine", "ENGINE"], 3, "seed"),
         (["run", "--camera", "/dev/video77", "--engine", "ENGINE"], 4, "/dev/video77"),
         (["run", "--source", "CLIP", "--engine", "none.engine"], 3, "No such file or directory: an engine is made by"),
@@ -212,7 +213,7 @@ def test_a_bug_is_a_traceback_and_seventy(rtpsp: Call, monkeypatch: pytest.Monke
     def broken(*words: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("rtpsp.cli.working._uri", broken)
+    monkeypatch.setattr("rtpsp.cli.working.sources_of", broken)
     done = rtpsp("run", "--source", "x")
     assert done.code == 70 and "Traceback" in done.err and "bug in rtpsp" in done.err
 
@@ -239,7 +240,7 @@ def test_a_library_that_the_system_lacks_is_named(rtpsp: Call, monkeypatch: pyte
     def broken(*words: object) -> None:
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
-    monkeypatch.setattr("rtpsp.cli.working._uri", broken)
+    monkeypatch.setattr("rtpsp.cli.working.sources_of", broken)
     done = rtpsp("run", "--source", "x")
     assert done.code == 4 and "apt-get install libgl1" in done.err and "Traceback" not in done.err
 
@@ -293,7 +294,8 @@ def test_a_report_that_cannot_be_written_does_not_hide_why_the_run_failed(
     monkeypatch.setattr("rtpsp.cli.working.write_json", full)
     report = tmp_path / "run.json"
     stalls = "sim://street?w=160&h=120&live=1&stall=9s&stall_at=0s"
-    done = rtpsp("run", "--source", stalls, "--engine", colour_engine, "--report", report)
+    words = ("--engine", colour_engine, "--report", report)
+    done = rtpsp("run", "--source", stalls, "--reconnect", "off", *words)
     assert done.code == 5 and "delivered no frame" in done.err and "another place for the report" in done.err
     done = rtpsp("run", "--source", clip, "--engine", colour_engine, "--report", report)
     assert done.code == 7 and "20 in, 20 out" in done.out, "the figures are told all the same"
@@ -303,7 +305,7 @@ def test_to_quit_before_the_first_frame_is_no_error(
     rtpsp: Call, colour_engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = Collector(stop_at=0)
-    monkeypatch.setattr("rtpsp.cli.working._sinks", lambda given: ([sink], ""))
+    monkeypatch.setattr("rtpsp.cli.working.sinks_of", lambda *words: ([sink], ""))
     done = rtpsp("run", "--source", "sim://street", "--engine", colour_engine)
     assert done.code == 0 and "quit" in done.out and not sink.items
 
@@ -326,7 +328,7 @@ def test_a_reader_that_hangs_up_costs_neither_the_report_nor_the_exit_code(
     assert json.loads(report.read_text())["frames"]["shown"] == 20
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_finishes_the_recording(
     number: signal.Signals, code: int, colour_engine: Path, tmp_path: Path
 ) -> None:
@@ -357,7 +359,7 @@ def test_a_signal_finishes_the_recording(
     assert "Traceback" not in errors
     assert took < 3
     told = json.loads(report.read_text())
-    assert told["ended"] == {130: "Ctrl-C", 143: "SIGTERM"}[code]
+    assert told["ended"] == {130: "Ctrl-C", 143: "SIGTERM", 129: "SIGHUP"}[code]
     assert len(decoded(out)) == told["frames"]["shown"] > 5
 
 

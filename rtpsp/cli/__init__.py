@@ -23,4 +23,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     finally:
         if arguments is not None:  # the process is the caller's
             _signals.restore(before)
+            from rtpsp.cli import logs
+
+            logs.release()
     sys.exit(code)

@@ -14,22 +14,21 @@ import traceback
 
 import click
 
-from rtpsp.cli import _signals
+from rtpsp.cli import _signals, logs
 from rtpsp.cli._verbs import Asked, group
 from rtpsp.cli.completion import COMPLETE
 from rtpsp.cli.console import stderr
 from rtpsp.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
-    EXIT_TERMINATED,
     InputError,
     MissingError,
     OutputError,
     RtpspError,
     UsageError,
 )
+from rtpsp.redaction import scrub
 
-_EXIT_OF = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 _FULL = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -71,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     except BaseException as error:
         if signals.arrived is not None:  # an error that it was turned into says less
             _print(f"rtpsp: stopped by {_signals.NAMES[signal.Signals(signals.arrived)]}")
-            return _EXIT_OF[signal.Signals(signals.arrived)]
+            return _signals.EXIT_OF[signal.Signals(signals.arrived)]
         if isinstance(error, KeyboardInterrupt | click.Abort):
             _print("rtpsp: stopped by Ctrl-C")
             return EXIT_INTERRUPTED
@@ -79,8 +78,7 @@ def _run(arguments: list[str]) -> int:
             raise
         told = _to_ours(error)
         if told is None:
-            with contextlib.suppress(OSError):
-                traceback.print_exc()
+            _print_traceback(error)
             _print("rtpsp: this is a bug in rtpsp; please report it with the lines above", "bold red")
             return EXIT_BUG
         return _show(told, asked.debug)
@@ -129,7 +127,7 @@ def _meant(message: str, context: click.Context | None) -> str:
         return ""
     words = extra[1].split()
     if context.params.get("source"):
-        return ": a run has one source; put a pattern in quotes, or else the shell fills it in"
+        return ": each source has a --source of its own; put a pattern in quotes, or else the shell fills it in"
     return f": did you mean --source {words[0]}?"
 
 
@@ -144,15 +142,19 @@ def _missing(error: ImportError) -> MissingError:
 
 def _show(error: RtpspError, debug: bool = False) -> int:
     if debug:
-        with contextlib.suppress(OSError):
-            traceback.print_exception(error)
+        _print_traceback(error)
     _print(f"rtpsp: {error}", "bold red")
     return error.exit_code
 
 
-def _print(line: str, style: str | None = None) -> None:
+def _print_traceback(error: BaseException) -> None:
+    _print("".join(traceback.format_exception(error)).rstrip())
+
+
+def _print(text: str, style: str | None = None) -> None:
     with contextlib.suppress(OSError):  # the exit code is what is left to tell
-        stderr.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        if not logs.say(scrub(text)):
+            stderr.print(scrub(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _flushed(code: int) -> int:

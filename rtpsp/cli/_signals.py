@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: until a verb works they end the process at once, while it works they are raised in it.
+"""What Ctrl-C, SIGTERM and SIGHUP do: they end the process at once, or while a verb works are raised in it.
 
 A signal that is raised inside an import is lost more often than not: C modules turn it into an error of theirs, or drop
 it. Nothing is open yet at that time, so that there is nothing to close in order.
@@ -9,24 +9,34 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
+from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+
+EXIT_HUNG_UP = 129
+
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+EXIT_OF = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
+if hasattr(signal, "SIGHUP"):  # the terminal was closed; Windows has none
+    NAMES[signal.SIGHUP], EXIT_OF[signal.SIGHUP] = "SIGHUP", EXIT_HUNG_UP
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM or SIGHUP arrived."""
 
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """Say why, and end with 130 or 143."""
+    """Say why, and end with 130, 143 or 129."""
+    # this module comes before all others, so that the one that knows how lines look may not be there yet
+    to_line = getattr(sys.modules.get("rtpsp.cli.logs"), "to_line", "rtpsp: {}".format)
     with contextlib.suppress(OSError):
-        os.write(2, f"rtpsp: stopped by {NAMES[signal.Signals(number)]}\n".encode())
-    os._exit(128 + number)
+        os.write(2, f"{to_line(f'stopped by {NAMES[signal.Signals(number)]}')}\n".encode())
+    os._exit(EXIT_OF[signal.Signals(number)])
 
 
 class Raise:
@@ -45,7 +55,7 @@ class Raise:
 
 
 def install(handler: Handler) -> dict[signal.Signals, Handler]:
-    """Hand both signals to `handler`, but for one that is ignored: under nohup and behind a shell's ``&`` it stays so.
+    """Hand these signals to `handler`, but for one that is ignored: under nohup and behind a shell's ``&`` it stays so.
 
     Returns:
         What handled them before; for `restore`.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from rtpsp.cli import _signals, config
+from rtpsp.cli import _signals, config, logs
 from rtpsp.cli.completion import with_completion
 
 VERBS = {
@@ -41,6 +39,7 @@ class Asked:
 
     verbose: int = 0
     debug: bool = False
+    log_format: logs.Format = "text"
     config: Path | None = None
     dump_config: bool = False
     when_working: _signals.Handler = None
@@ -51,9 +50,9 @@ class Asked:
         self.debug |= given.get("debug", False)
         self.dump_config |= given.get("dump_config", False)
         self.config = Path(given["config"]) if "config" in given else self.config
-        logging.basicConfig(format="rtpsp: %(message)s", stream=sys.stderr)
-        if self.verbose:
-            logging.getLogger().setLevel(logging.INFO if self.verbose == 1 else logging.DEBUG)
+        if given.get("log_format") in logs.FORMATS:  # another one is an error of the parser's, a moment later
+            self.log_format = given["log_format"]
+        logs.configure(self.log_format, self.verbose)
 
 
 def _common_options() -> list[click.Parameter]:
@@ -69,6 +68,12 @@ def _common_options() -> list[click.Parameter]:
         ),
         click.Option(["-v", "--verbose"], count=True, expose_value=False, help="Say more; twice for everything."),
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(logs.FORMATS),
+            expose_value=False,
+            help="What goes to standard error: lines for people, or a JSON object a line.  [default: text]",
+        ),
     ]
 
 
@@ -215,5 +220,5 @@ def group() -> None:
     """Real-time PSPNet segmentation.
 
     Exit codes: 0 done, 2 usage, 3 bad input, 4 something is missing on this machine, 5 the source was lost, 6 a bound
-    was not met, 7 an output failed, 70 a bug in rtpsp, 130 Ctrl-C, 143 terminated.
+    was not met, 7 an output failed, 70 a bug in rtpsp, 130 Ctrl-C, 143 terminated, 129 hung up.
     """

@@ -17,12 +17,12 @@ from rtpsp import files
 from rtpsp.bench.measure import BenchOptions
 from rtpsp.bench.sections import Asked, GrowthAxes, Measured, measure_all
 from rtpsp.bench.subjects import PRECISIONS, SubjectOptions
-from rtpsp.cli._signals import Handler, install, restore
+from rtpsp.cli._signals import EXIT_OF, Handler, install, restore
 from rtpsp.cli.bench_tables import print_report
 from rtpsp.cli.console import stderr, stdout, steps
 from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, write_json
 from rtpsp.default import to_engine_path
-from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, BoundNotMet, UsageError
+from rtpsp.errors import BoundNotMet, UsageError
 from rtpsp.stream.names import expanded
 
 DURATION, WARMUP = 10.0, 2.0
@@ -69,7 +69,7 @@ def measure(ctx: click.Context, given: dict[str, Any]) -> None:
     if json_path != STDOUT:
         print_report(told)
     if signals:
-        raise click.exceptions.Exit(EXIT_INTERRUPTED if signals[0] == signal.SIGINT else EXIT_TERMINATED)
+        raise click.exceptions.Exit(EXIT_OF[signal.Signals(signals[0])])
     _check(measured, told)
 
 

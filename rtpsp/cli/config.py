@@ -120,7 +120,7 @@ def dump(ctx: click.Context, given: Mapping[str, Any]) -> str:
         lines += ["", *textwrap.wrap(told, 110, initial_indent="# ", subsequent_indent="# ")] if told else [""]
         default = source == ParameterSource.DEFAULT
         value = _to_toml(param.get_default(ctx) if default else raw, param)
-        if default and value is None:
+        if default and value in (None, []):
             shape = "true|false" if getattr(param, "is_flag", False) else param.make_metavar(ctx)
             lines.append(f"# {key} = {shape}")
         elif value is not None:
@@ -187,6 +187,8 @@ def _to_words(value: Any, param: click.Parameter) -> Any:
         if isinstance(value, bool) and isinstance(param.flag_value, str):  # --camera, whose value may be left out
             return param.flag_value if value else None
     depth = (param.nargs != 1) + bool(getattr(param, "multiple", False))
+    if depth == 1 and param.nargs == 1 and not isinstance(value, list):  # given once
+        value = [value]
     return _words_of(value, param.type, depth)
 
 

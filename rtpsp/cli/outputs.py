@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +29,29 @@ def json_option(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str | Path | None]) -> None:
+def check_outputs(outputs: Mapping[str, Path | Sequence[Path] | None], inputs: Mapping[str, str | Path | None]) -> None:
     """Make sure that no output goes where another one or an input is: it would be lost.
 
     Args:
-        outputs: Paths by option; None for one that was not given.
+        outputs: Paths by option; None for one that was not given, several where it has a file for each source.
         inputs: Paths, or URIs, by what they are in words: ``the model``.
 
     Raises:
         UsageError: One does.
     """
     seen: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None or path == STDOUT:
-            continue
+    for option, path in ((option, path) for option, given in outputs.items() for path in _paths(given)):
         for what, given in inputs.items():
             if given is not None and _same(path, Path(given)):
                 raise UsageError(f"{path} is {what} itself and would be lost: give another place with {option}")
         first = seen.setdefault(Path(expanded(path)).resolve(), option)
         if first != option:
             raise UsageError(f"{first} and {option} both go to {path}: give each a place of its own")
+
+
+def _paths(given: Path | Sequence[Path] | None) -> list[Path]:
+    several = [given] if isinstance(given, Path) else given or ()
+    return [path for path in several if path != STDOUT]
 
 
 def _same(output: Path, given: Path) -> bool:

@@ -9,17 +9,24 @@ import click
 
 from rtpsp.cli._signals import importing
 from rtpsp.cli.console import Size
+from rtpsp.cli.live_options import live_options
 
 SECTIONS = {
-    "What to segment": ("camera", "list_cameras", "source", "camera_size", "camera_fps", "loop", "start", "end"),
+    "What to segment": (
+        "camera", "list_cameras", "source", "sources", "camera_size", "camera_fps", "loop", "start", "end",
+    ),
+    "Cameras and streams that come and go": (
+        "reconnect", "reconnect_max_delay", "wait", "rtsp_transport", "read_timeout", "open_timeout", "hwaccel",
+    ),
     "Which frames": ("every", "max_fps", "max_frames", "policy", "pace"),
     "Model and machine": (
         "engine", "target_fps", "min_confidence", "mask_size", "smooth", "device_io", "threads", "depth",
     ),
-    "Outputs": ("show", "output", "save_masks", "rle", "stats", "report"),
+    "Outputs": ("show", "output", "segment", "keep", "save_masks", "rle", "stats", "report"),
     "The picture": ("view", "alpha", "legend", "hud"),
+    "For services": ("metrics", "stall_timeout"),
 }  # fmt: skip
-EXCLUSIVE = (("camera", "source"),)
+EXCLUSIVE = (("camera", "source", "sources"),)
 DEPENDENT = {"camera": ("camera_size", "camera_fps"), "source": ("loop", "start", "end")}
 
 
@@ -51,7 +58,14 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
 @click.option(
     "--source",
     metavar="URI",
-    help="A video, an image, a folder or 'frames/*.png', or 'sim://street?w=640&h=480' (quotes keep the shell off it).",
+    multiple=True,
+    help="A video, an image, a folder or 'frames/*.png', a stream such as rtsp://10.0.0.5/stream1, or "
+    "'sim://street?w=640&h=480' (quotes keep the shell off it). Give it again for one more, side by side.",
+)
+@click.option(
+    "--sources",
+    metavar="FILE",
+    help="Take the sources from this text, one a line: NAME = URI. ${VARIABLE} is the environment's, for passwords.",
 )
 @click.option("--engine", metavar="FILE", help="An engine file; without it the shipped model's, built once.")
 @click.option(
@@ -125,7 +139,8 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Record the picture to this .mp4, .mkv or .mov (H.264). Files of these names are replaced.",
+    help="Record the picture to this .mp4, .mkv or .mov (H.264). Files of these names are replaced. Of several sources "
+    "{source} in the name of an output makes one for each.",
 )
 @click.option(
     "--save-masks",
@@ -183,6 +198,7 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     show_default=True,
     help="Frames that the engine works on at once: 1 for the freshest picture, 2 for more of them.",
 )
+@live_options
 def command(**given: Any) -> None:
     """Segment a camera, a video, images or the simulator, live.
 
@@ -190,9 +206,11 @@ def command(**given: Any) -> None:
     rtpsp run --camera
     rtpsp run --source drive.mp4 --output out.mp4 --legend --hud
     rtpsp run --source 'sim://street?frames=60' --output try.mp4
+    rtpsp run --sources cameras.txt --output '{source}.mp4' --segment 10m --keep 20GB --metrics :9464
 
     In the window: q or Esc quits, space freezes the view while recording goes on, m goes through overlay, mask, side by
-    side and frame. Ctrl-C ends a run in order: recordings are closed and play.
+    side and frame; of several sources 1 to 9 show one, 0 all. Ctrl-C, SIGTERM and SIGHUP end a run in order: recordings
+    are closed and play.
     """
     with importing():
         from rtpsp.cli.working import segment

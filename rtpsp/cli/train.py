@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from rtpsp.cli._signals import NAMES, Handler, importing, install, restore
+from rtpsp.cli._signals import EXIT_OF, NAMES, Handler, importing, install, restore
 from rtpsp.cli.console import Size, stderr, stdout
 from rtpsp.cli.export import ARCHS
 from rtpsp.cli.foreign import Values
-from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, UsageError
+from rtpsp.errors import MissingError, UsageError
 from rtpsp.labels import LABEL_SETS, to_label_set
 from rtpsp.spec import IMAGENET_MEAN, IMAGENET_STD, Channels, Fit, ModelSpec, Resize
 
@@ -179,7 +179,7 @@ def command(resume: Path | None, output: Path | None, **given: Any) -> None:
             raise
     if trainer is None:
         _say(f"stopped and saved; go on with: rtpsp train --resume {folder}")
-        raise click.exceptions.Exit(EXIT_INTERRUPTED if signals[0] == signal.SIGINT else EXIT_TERMINATED)
+        raise click.exceptions.Exit(EXIT_OF[signal.Signals(signals[0])])
     epochs = len(trainer.history)
     stdout.print(
         f"{folder / 'model.pth'}\n  {trainer.spec.name}: {trainer.spec.arch}, {epochs} epoch{'s' * (epochs > 1)}, "

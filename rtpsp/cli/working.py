@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -12,28 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtpsp.cli._signals import Handler, install, restore
+from rtpsp.cli._signals import EXIT_OF, NAMES, Handler, install, restore
 from rtpsp.cli.console import stderr, stdout, steps
+from rtpsp.cli.logs import to_line
 from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, write_json
-from rtpsp.cli.show import ProgressLine, print_run
+from rtpsp.cli.run_sinks import OUTPUTS, paths_of, sinks_of
+from rtpsp.cli.run_sources import shown_names, sources_of, to_source_options
+from rtpsp.cli.show import print_run
 from rtpsp.default import to_engine_path
-from rtpsp.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, MissingError, OutputError, SourceError, UsageError
+from rtpsp.errors import OutputError, SourceError
 from rtpsp.live import RunOptions, open_pipeline
 from rtpsp.machine import usable_threads
-from rtpsp.stream.display import Window, why_no_display
+from rtpsp.outside.systemd import Keeper
+from rtpsp.redaction import scrub
+from rtpsp.stream.display import why_no_display
 from rtpsp.stream.frame import View
 from rtpsp.stream.pipeline import Pipeline
-from rtpsp.stream.records import RleFile, StatsFile
 from rtpsp.stream.render import RenderOptions
 from rtpsp.stream.report import RunReport
-from rtpsp.stream.sink import MaskFolder, Sink
-from rtpsp.stream.source import SourceOptions
+from rtpsp.stream.snapshot import Snapshot
+from rtpsp.stream.source import SourceInfo
+from rtpsp.stream.source_list import NamedSource
 
 if TYPE_CHECKING:
     from rtpsp.bench.target import Target
 
-_OUTPUTS = ("output", "save_masks", "rle", "stats", "report")
-_EXIT_OF = {"Ctrl-C": EXIT_INTERRUPTED, "SIGTERM": EXIT_TERMINATED}
+_EXIT_OF = {NAMES[number]: code for number, code in EXIT_OF.items()}
+_TELL_SECONDS = 1.0
+"""How long a process that hangs may take to say so: what it hangs in may be its terminal."""
 
 
 def segment(given: dict[str, Any]) -> None:
@@ -46,54 +55,91 @@ def segment(given: dict[str, Any]) -> None:
         RtpspError: As `rtpsp.run`; what was recorded and the report are written before.
         Exit: The run was stopped by a signal.
     """
-    uri = _uri(given["camera"], given["source"])
-    outputs = {f"--{name.replace('_', '-')}": given[name] for name in _OUTPUTS}
-    check_outputs(outputs, {"the source": uri, "the engine": given["engine"]})
-    for option, path in outputs.items():
-        if path == STDOUT and option != "--report":
-            raise UsageError(f"{option} is -, and standard output is for --report alone: give the name of a file")
+    sources = sources_of(given)
+    names = [source.name for source in sources]
+    paths = paths_of(given, names)
+    several = len(sources) > 1
+    inputs = {f"source {source.name}" if several else "the source": source.uri for source in sources}
+    check_outputs(paths, {**inputs, "the list of sources": given["sources"], "the engine": given["engine"]})
     check_writable(given["report"])
-    threshold: float | None = given["min_confidence"]
     if given["threads"] > usable_threads():
         stderr.print(f"--threads {given['threads']}: this process may use {usable_threads()}, more wait for each other")
-    options = RunOptions(
-        source=SourceOptions(
-            camera_size=given["camera_size"], camera_fps=given["camera_fps"], loop=given["loop"], start=given["start"],
-            end=given["end"],
-        ),
+    options = _to_run_options(given)
+    running: list[Pipeline] = []
+    with ExitStack() as stack:
+        if given["metrics"] is not None:
+            from rtpsp.outside.server import serve
+
+            served = stack.enter_context(serve(lambda: _state_of(running), given["metrics"]))
+            stderr.print(f"metrics http://{served.address}/metrics", markup=False, soft_wrap=True)
+        target = _target(given, options) if given["target_fps"] is not None else None
+        if target is not None:
+            engine, options = target.engine, replace(options, threads=target.chosen.threads)
+            stderr.print(target.words, markup=False, soft_wrap=True)
+        else:
+            with steps("building the engine") as tell:
+                engine = to_engine_path(given["engine"], tell, confidence=bool(options.min_confidence))
+        sinks, no_window = sinks_of(given, paths, names)
+        pipeline = open_pipeline([source.uri for source in sources], engine, sinks, options)
+        running.append(pipeline)
+        if no_window:
+            nothing = (
+                "" if any(given[name] for name in OUTPUTS) else "; nothing is written either: add --output FILE.mp4"
+            )
+            stderr.print(no_window + nothing, markup=False, soft_wrap=True)
+        stderr.print(_banner(pipeline.report(), engine, sources), markup=False, soft_wrap=True)
+        report = _run(pipeline, lambda report: _tell(report, given["report"], target, sources))
+    if report.ended in _EXIT_OF:
+        raise click.exceptions.Exit(_EXIT_OF[report.ended])
+    if not report.frames.received and report.ended != "quit":
+        what = (
+            f"none of {len(sources)} sources gave a frame" if several else f"{report.source.uri}: no frame came from it"
+        )
+        raise SourceError(f"{what}: check --start, --end and the file")
+
+
+def _to_run_options(given: dict[str, Any]) -> RunOptions:
+    return RunOptions(
+        source=to_source_options(given),
         render=RenderOptions(given["alpha"], given["legend"], given["hud"]),
         policy=given["policy"], pace=given["pace"], every=given["every"], max_fps=given["max_fps"],
-        max_frames=given["max_frames"], threads=given["threads"], depth=given["depth"], min_confidence=threshold,
-        mask_size=given["mask_size"], smooth=given["smooth"], device_io=given["device_io"],
+        max_frames=given["max_frames"], threads=given["threads"], depth=given["depth"],
+        min_confidence=given["min_confidence"], mask_size=given["mask_size"], smooth=given["smooth"],
+        device_io=given["device_io"], stall_timeout=given["stall_timeout"],
+        observed=given["metrics"] is not None, on_hang=_end_hung,
     )  # fmt: skip
-    target = _target(given, options) if given["target_fps"] is not None else None
-    if target is not None:
-        engine, options = target.engine, replace(options, threads=target.chosen.threads)
-        stderr.print(target.words, markup=False, soft_wrap=True)
-    else:
-        with steps("building the engine") as tell:
-            engine = to_engine_path(given["engine"], tell, confidence=bool(threshold))
-    sinks, no_window = _sinks(given)
-    pipeline = open_pipeline(uri, engine, sinks, options)
-    if no_window:
-        nothing = "" if any(given[name] for name in _OUTPUTS) else "; nothing is written either: add --output FILE.mp4"
-        stderr.print(no_window + nothing, markup=False, soft_wrap=True)
-    stderr.print(_banner(pipeline, engine), markup=False, soft_wrap=True)
+
+
+def _state_of(running: Sequence[Pipeline]) -> Snapshot:
+    """Of the run; before there is one nothing is ready."""
+    return running[0].snapshot() if running else Snapshot((), {}, {}, (), (), ready=False, stopping="")
+
+
+def _run(pipeline: Pipeline, tell: Callable[[RunReport], None]) -> RunReport:
+    """The run itself, and what is told of it however it ends."""
     try:
-        with _stopped_by_signals(pipeline):
+        with _stopped_by_signals(pipeline), Keeper(pipeline.snapshot):
             pipeline.run()
     except BaseException:
         try:
-            _tell(pipeline.report(), given["report"], target)
+            tell(pipeline.report())
         except OutputError as error:  # what the run itself failed of is what it ends with
             stderr.print(str(error), markup=False, soft_wrap=True)
         raise
     report = pipeline.report()
-    _tell(report, given["report"], target)
-    if report.ended in _EXIT_OF:
-        raise click.exceptions.Exit(_EXIT_OF[report.ended])
-    if not report.frames.received and report.ended != "quit":
-        raise SourceError(f"{uri}: no frame came from it: check --start, --end and the file")
+    # the terminal may be what hung up, and what it was to read is lost then; a report in a file is not
+    with contextlib.suppress(*((OSError,) if report.ended == "SIGHUP" else ())):
+        tell(report)
+    return report
+
+
+def _end_hung(message: str) -> None:
+    """End the process: its main thread hangs where nothing can reach it; what could be closed is closed."""
+    line = f"{to_line(message)}\n".encode()
+    teller = threading.Thread(target=os.write, args=(2, line), daemon=True)
+    teller.start()
+    teller.join(_TELL_SECONDS)
+    os._exit(OutputError.exit_code)
 
 
 def _target(given: dict[str, Any], options: RunOptions) -> Target:
@@ -106,61 +152,29 @@ def _target(given: dict[str, Any], options: RunOptions) -> Target:
         return choose_engine(given["target_fps"], options, given["engine"], view, tell)
 
 
-def _tell(report: RunReport, path: Path | None, target: Target | None) -> None:
+def _tell(report: RunReport, path: Path | None, target: Target | None, sources: Sequence[NamedSource]) -> None:
     told, went = report.to_dict(), ""
+    for source, values in zip(sources, told["sources"], strict=False):
+        values["name"] = source.name
     if target is not None:
         told["target"], went = {**target.to_dict(), "held": target.held(report)}, target.settle(report)
     try:
         if path:
-            write_json(path, told)
+            write_json(path, _scrubbed(told))
     finally:  # whichever of the two cannot be written, the other is
         if path != STDOUT and (report.frames.received or not report.ended.startswith("error")):
-            print_run(report)
+            print_run(report, shown_names(sources))
             if went:
                 stdout.print(went, markup=False, soft_wrap=True)
 
 
-def _uri(camera: str | None, source: str | None) -> str:
-    if (camera is None) == (source is None):
-        if camera is not None:
-            raise UsageError("got both --camera and --source, expected one: leave one of them out")
-        raise UsageError(
-            "got neither --camera nor --source, expected one; to try it: rtpsp run --source 'sim://street?frames=60' "
-            "--output try.mp4"
-        )
-    if camera is None:
-        assert source is not None
-        return source
-    from rtpsp.stream.cameras import to_camera_uri
-
-    return to_camera_uri(camera)
-
-
-def _sinks(given: dict[str, Any]) -> tuple[list[Sink], str]:
-    """The run's outputs, and why there is no window among them; empty if there is, or none was wanted."""
-    sinks: list[Sink] = []
-    no_window = ""
-    view: View = given["view"]
-    if given["show"] is not False:
-        reason = why_no_display()
-        if reason is None:
-            sinks.append(Window(view=view))
-        elif given["show"]:
-            raise MissingError(f"no window: {reason}; leave --show out to run without one")
-        else:
-            no_window = f"no window: {reason}"
-    if given["output"]:
-        from rtpsp.stream import recording  # after the window: see there
-
-        sinks.append(recording.VideoFile(given["output"], view))
-    if given["save_masks"]:
-        sinks.append(MaskFolder(given["save_masks"]))
-    if given["rle"]:
-        sinks.append(RleFile(given["rle"]))
-    if given["stats"]:
-        sinks.append(StatsFile(given["stats"]))
-    sinks.append(ProgressLine())
-    return sinks, no_window
+def _scrubbed(value: Any) -> Any:
+    """The texts of a report without secrets; its numbers stay, whatever digits a password has."""
+    if isinstance(value, dict):
+        return {key: _scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(item) for item in value]
+    return scrub(value) if isinstance(value, str) else value
 
 
 def _as_typed(path: Path) -> Path:
@@ -168,24 +182,29 @@ def _as_typed(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _banner(pipeline: Pipeline, engine: Path) -> str:
-    report = pipeline.report()
-    source = report.source
-    rate = f" at {source.fps:g} fps" if source.fps else ""
-    detail = f", {source.detail}" if source.detail else ""
-    return (
-        f"source  {source.uri}: {source.height}x{source.width} (HxW){rate}{detail}, policy {report.policy}\n"
-        f"engine  {_as_typed(engine)}"
-    )
+def _banner(report: RunReport, engine: Path, sources: Sequence[NamedSource]) -> str:
+    infos = [source.info for source in report.sources] or [report.source]
+    policies = [source.policy for source in report.sources] or [report.policy]
+    lines = [
+        f"source  {f'{name} = ' if name else ''}{_described(info)}, policy {policy}"
+        for name, info, policy in zip(shown_names(sources), infos, policies, strict=True)
+    ]
+    return "\n".join([*map(scrub, lines), f"engine  {_as_typed(engine)}"])
+
+
+def _described(info: SourceInfo) -> str:
+    size = f"{info.height}x{info.width} (HxW)" if info.height else ""
+    rate = f" at {info.fps:g} fps" if info.fps and size else ""
+    return f"{info.uri}: {', '.join(filter(None, (size + rate, info.detail)))}"
 
 
 @contextmanager
 def _stopped_by_signals(pipeline: Pipeline) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run in order; a second one acts as it always does."""
+    """The first signal ends the run in order; a second one acts as it always does."""
     before: dict[signal.Signals, Handler] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:
-        pipeline.stop("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+        pipeline.stop(NAMES[signal.Signals(number)])
         restore({signal.Signals(number): before[signal.Signals(number)]})
 
     before.update(install(stop))

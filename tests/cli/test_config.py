@@ -17,6 +17,7 @@ from rtpsp.cli._verbs import VERBS, Asked, Verb, group
 from rtpsp.cli.bench import Several
 from rtpsp.cli.console import Capability, Size
 from rtpsp.cli.foreign import Values
+from rtpsp.cli.live_options import TryCount
 from rtpsp.errors import InputError, RtpspError, UsageError
 from tests.cli.conftest import Call
 
@@ -85,6 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("stride = 16", "stride", "16"),
         ('labels = ["a", "b"]', "labels", ("a", "b")),
         ("labels = []", "labels", ()),
+        ("labels = 'a'", "labels", ("a",)),
         ("box = [3, 4]", "box", (3, 4)),
         ("offsets = [[1, 2], [3, 4.5]]", "offsets", ((1.0, 2.0), (3.0, 4.5))),
         ('json = "x.json"', "json_path", Path("x.json")),
@@ -122,7 +124,7 @@ def test_a_key_is_an_option(line: str, name: str, value: object, folder: Path) -
         ("[toy]\nfast = 'yes'", 'fast is "yes": expected true or false'),
         ("[toy]\nstride = 9", "stride is 9: '9' is not one of '8', '16'"),
         ("[toy]\nframe-size = '72'", "frame-size is \"72\": '72' is not a size"),
-        ("[toy]\nlabels = 'a'", 'labels is "a": expected an array'),
+        ("[toy]\nlabels = {a = 1}", "expected a text in quotes"),
         ("[toy]\nlabels = [true]", "labels is [true]: expected a text in quotes"),
         ("[toy]\nbox = [1]", "box is [1]: Takes 2 values but 1 was given"),
         ("[toy]\njson = 'a\\u0000b'".replace("'", '"'), "expected a text without NUL"),
@@ -209,7 +211,7 @@ def test_required_values_may_come_from_a_file(rtpsp: Call, tmp_path: Path) -> No
 
 def test_verbose_tells_what_a_file_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    read("[toy]\nshare = 0.25\n", folder)
+    read("[toy]\nshare = 0.25\n", folder, TOY, "-v")
     assert "[toy] share" in caplog.text
 
 
@@ -246,6 +248,8 @@ def values_of(kind: click.ParamType[Any]) -> st.SearchStrategy[str]:
     if isinstance(kind, Several):
         one = {"NAME": st.sampled_from(["fp32", "int8", "a-b"]), "HxW": values_of(Size()), "N": values_of(AT_LEAST_1)}
         return st.lists(one[kind.name.partition(",")[0]], min_size=1, max_size=3).map(",".join)
+    if isinstance(kind, TryCount):
+        return st.sampled_from(["forever", "off", "7"])
     if isinstance(kind, Capability):
         return st.sampled_from(["sm89", "8.9", "SM_120", "12.1"])
     if isinstance(kind, click.types.IntParamType):

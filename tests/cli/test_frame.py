@@ -123,7 +123,7 @@ def test_help_has_the_verbs_sections_first(rtpsp: Call, raised: list[BaseExcepti
     ]
     assert names == [
         "Options:", "--share", "Output:", "--report", "--size", "Input:", "--loop",
-        "For every verb:", "--config", "--dump-config", "-v,", "--debug", "-h,",
+        "For every verb:", "--config", "--dump-config", "-v,", "--debug", "--log-format", "-h,",
     ]  # fmt: skip
     texts = ("Of all.", "Again.", "Where to.", "How large.")
     assert len({line.index(text) for line in lines for text in texts if text in line}) == 1
@@ -257,7 +257,7 @@ def test_a_signal_inside_a_verb_is_told_whatever_it_was_turned_into(number: sign
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no kill")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", _signals.NAMES)
 def test_imports_inside_a_verb_end_at_once(number: signal.Signals) -> None:
     program = (
         "import os, time\nfrom rtpsp.cli import _signals\n"
