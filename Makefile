@@ -16,7 +16,7 @@ demo: $(VENV)/.base
 	    --output demo.mp4 --report demo.json --legend --hud
 
 test: lint types
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

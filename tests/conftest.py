@@ -24,6 +24,18 @@ settings.load_profile("rtpsp")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    "test_readme.py", "test_build_tensorrt.py", "test_gpu_check.py", "graph/test_tensorrt_rtx.py", "test_build.py",
+    "model/test_export.py", "awkward/test_awkward.py", "cli/test_train.py", "test_on_the_double.py",
+)  # fmt: skip
+"""Files in ``tests/`` that take longest, and go first: with `--dist loadfile` one process has a last long one alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 COLOUR_HEIGHT, COLOUR_WIDTH = 48, 64
 
 

@@ -40,7 +40,7 @@ class Health:
         downtime: Seconds of absence that are over.
         faults: How many faults of each kind, failed tries included.
         stamps: Time stamps that had to be put in order, by what was wrong with them: ``missing``, ``duplicate``,
-            ``backwards``, ``jump``; and ``slow`` for each ten seconds in which a camera kept less than its promised rate.
+            ``backwards``, ``jump``; and ``slow`` for every ten seconds of a camera below its promised rate.
         late: Frames that were not decoded because they were too old by then.
         hardware: What decodes, ``cuda`` for example; empty where the CPU does.
     """
