@@ -71,6 +71,11 @@ ELSEWHERE = {
 }
 """Commands that are not rtpsp's, and who runs them."""
 
+CAMERAS = {
+    "rtpsp run --source 'rtsp://USER:PASSWORD@camera/stream' --hud": "tests/stream/test_rtsp.py",
+}
+"""Commands that need a camera on the network, and who runs them against a server of their own."""
+
 _FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FIRST_WORDS = ("rtpsp", "make", "pip", ".venv/bin/pip", ".venv/bin/python", "python", "source", "apt-get", "eval")
@@ -138,6 +143,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, colour_model: Path, narrow:
             cv2.imwrite(str(folder / "labelled" / f"{split}annot" / f"{number}.png"), truth)
     for name, language in (("my.txt", "text"), ("rtpsp.toml", "toml")):
         (folder / name).write_text(block(language, name), encoding="utf-8")
+    (folder / "cameras.txt").write_text("gate = sim://street?live=1\nyard = sim://street?live=1&seed=2\n")
     torch.manual_seed(1)
     model = build("pspnet18", 3)
     torch.save(model.state_dict(), folder / "my.pth")
@@ -177,9 +183,10 @@ def test_every_command_is_known() -> None:
     assert len(commands()) > 25
     strangers = {command for command in commands() if command.split()[0] not in ("rtpsp", "eval")}
     assert strangers == set(ELSEWHERE)
+    assert set(CAMERAS) <= set(commands())
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command not in ELSEWHERE])
+@pytest.mark.parametrize("command", [command for command in commands() if command not in {**ELSEWHERE, **CAMERAS}])
 def test_a_command_runs(
     command: str, folder: Path, smaller: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,8 @@ def test_records_are_those_of_the_cpu(fit: Fit, tmp_path: Path) -> None:
         rtpsp.run(Pictures(3), Device(choice, fit=fit), sinks, RunOptions(**options))
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         return {
-            str(path.relative_to(folder)): re.sub(rb'"latency_ms":[0-9.]+', b"", path.read_bytes()) for path in files
+            str(path.relative_to(folder)): re.sub(rb'"(latency|age)_ms":[0-9.]+', b"", path.read_bytes())
+            for path in files
         }
 
     found = recorded("on")
