@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from rtpsp.cli import progress, run
-from rtpsp.cli.run_sinks import paths_of, sinks_of
-from rtpsp.cli.run_sources import sources_of, to_source_options
+from rtpsp.cli.run_sinks import check_recordings, paths_of, sinks_of
+from rtpsp.cli.run_sources import check_use, sources_of, to_source_options
 from rtpsp.cli.show import print_run, to_troubles
 from rtpsp.errors import OutputError, UsageError
 from rtpsp.live import open_pipeline
@@ -100,6 +100,10 @@ def test_how_to_open_a_stream() -> None:
         (["--save-masks", "masks"], "put {source} into its name"),
         (["--rle", "-"], "standard output is for --report alone"),
         (["--metrics", "nine"], "'nine' is no address"),
+        (["--output", "{source}/../x.mp4"], "is one place for several sources"),
+        (["--output", "{source}-%a.mp4", "--segment", "10m"], "names of segments may hold"),
+        (["--rtsp-transport", "udp"], "--rtsp-transport has no meaning for any of these sources: leave it out"),
+        (["--hwaccel", "auto"], "--hwaccel has no meaning for"),
         (["--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
         (["--output", "{source}.mp4", "--rle", "2.mp4"], "--output and --rle both go to 2.mp4"),
     ],
@@ -111,6 +115,53 @@ def test_what_contradicts_is_one_line(
     done = rtpsp("run", "--no-show", "--engine", colour_engine, "--source", SMALL, "--source", SMALL, *words)
     assert done.code == 2 and says in done.err, done.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("sources", "words", "says"),
+    [
+        (["clip.mp4"], ["--reconnect", "3"], "--reconnect has no meaning for a video file: leave it out"),
+        (["clip.mp4"], ["--wait"], "--wait has no meaning for a video file"),
+        (["clip.mp4"], ["--read-timeout", "3"], "--read-timeout has no meaning for a video file"),
+        (["http://h/x"], ["--rtsp-transport", "udp"], "no meaning for a stream that is not rtsp://"),
+        (["0"], ["--open-timeout", "3"], "--open-timeout has no meaning for a camera"),
+        (["clip.mp4"], ["--reconnect", "off", "--hwaccel", "off"], ""),
+        (["clip.mp4", "rtsp://h/x"], ["--reconnect", "3", "--wait", "--rtsp-transport", "udp"], ""),
+        (["not-there.mp4"], ["--wait"], ""),  # which is told later
+        ([SMALL], ["--reconnect", "3"], ""),
+    ],
+)
+def test_what_no_source_can_do_is_refused(
+    sources: list[str], words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").touch()
+    line = [word for source in sources for word in ("--source", source)]
+    with run.command.make_context("run", [*line, *words]) as context:
+        if not says:
+            return check_use(context.params, sources_of(context.params))
+        with pytest.raises(UsageError, match=says):
+            check_use(context.params, sources_of(context.params))
+
+
+def test_a_file_of_options_may_say_more_than_one_run_needs(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    words = ["--source", str(tmp_path / "clip.mp4")]
+    with run.command.make_context("run", words, default_map={"wait": True, "hwaccel": "auto"}) as context:
+        assert context.params["wait"]
+        check_use(context.params, sources_of(context.params))
+
+
+def test_no_recording_removes_anothers_segments_or_a_source(tmp_path: Path) -> None:
+    ring = ("--segment", "10m", "--keep", "1GB")
+    words = given("--output", str(tmp_path / "%H-{source}.mp4"), *ring)
+    with pytest.raises(UsageError, match="could be taken for those of"):
+        check_recordings(words, paths_of(words, ("gate", "gate-2"))["--output"], ("rtsp://a", "rtsp://b"))
+    words = given("--output", str(tmp_path / "out.mp4"), *ring)
+    paths, old = paths_of(words, ("1", "2"))["--output"], str(tmp_path / "out-20261127-034052.mp4")
+    with pytest.raises(UsageError, match="--keep would remove it"):
+        check_recordings(words, paths, ("rtsp://a", old))
+    check_recordings(words, paths, (old,))  # the recorder spares it itself
 
 
 # outputs
