@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 READ_GRACE = 5.0
 """Seconds beyond the time-outs of a source after which a read of it hangs."""
-READ_LIMIT = 30.0
-"""The same where a source has the time-out that suits its kind, of which the longest is 15 s."""
+LONGEST_READ = 15.0
+"""Seconds that a read may take where a source has the time-out that suits its kind: the longest of those."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,11 @@ def _try_to_open(source: str | Source, options: SourceOptions) -> Source | Rtpsp
 
 
 def _read_limit(options: SourceOptions) -> float:
-    """Seconds that no read lasts, nor a try to open the source anew, unless it hangs."""
-    if options.read_timeout is None:
-        return max(READ_LIMIT, options.open_timeout + READ_GRACE)
-    return max(options.read_timeout, options.open_timeout) + READ_GRACE
+    """Seconds that no read lasts, nor a try to open the source anew, unless it hangs.
+
+    FFmpeg takes the open time-out twice, to connect and to find the streams, and the first packet may take a read's.
+    """
+    return 2 * options.open_timeout + (options.read_timeout or LONGEST_READ) + READ_GRACE
 
 
 def _divide(budget: int, live: bool, sources: int) -> ThreadPlan:

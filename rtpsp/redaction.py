@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
@@ -31,6 +31,7 @@ _VALUE = re.compile(
     r"(?!\*\*\*)(.+?)(?=[&;#\s]|_[a-z]+=|$)"
 )
 """In a query, and in paths as some cameras have them: ``/user=admin_password=…_channel=1``."""
+_SECRET_NAME = re.compile(r"(?i)pass|pwd|token|key|secret|auth|sig|cred")
 
 _lock = threading.Lock()
 _secrets: set[str] = set()
@@ -51,8 +52,18 @@ def redacted(uri: str) -> str:
 
 def register(uri: str) -> None:
     """Remember the secrets of a URI for `scrub`; user names are not, since those are words of other texts as well."""
+    _remember(_secrets_of(uri))
+
+
+def register_variable(name: str, value: str) -> None:
+    """Remember the value of a variable whose name says that it is a secret, wherever in a URI it comes to stand."""
+    if _SECRET_NAME.search(name):
+        _remember((value,))
+
+
+def _remember(secrets: Iterable[str]) -> None:
     global _pattern
-    new = {secret for secret in _secrets_of(uri) if len(secret) >= SHORTEST}
+    new = {secret for secret in secrets if len(secret) >= SHORTEST}
     if not new:
         return
     with _lock:

@@ -85,7 +85,7 @@ OPTIONS = (
     click.option(
         "--keep",
         metavar="SIZE",
-        help="Remove the oldest segments of a recording so that all of them together take no more, such as 20GB.",
+        help="Remove the oldest segments so that those of each recording together take no more, such as 20GB.",
     ),
     click.option(
         "--metrics",

@@ -126,7 +126,7 @@ def _list_cameras(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     "--policy",
     type=click.Choice(["latest", "every"]),
     help="When the engine is slower than the source: take the latest frame and drop others, or wait and take every "
-    "one.  [default: latest for cameras, every for files]",
+    "one.  [default: latest for cameras and streams, every for files]",
 )
 @click.option(
     "--pace",

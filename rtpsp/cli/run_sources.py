@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rtpsp.errors import UsageError
+import click
+from click.core import ParameterSource
+
+from rtpsp.errors import SourceError, UsageError
 from rtpsp.redaction import register
+from rtpsp.stream.names import expanded
+from rtpsp.stream.rooms import CAMERA, NETWORK, SIMULATOR, room_of
 from rtpsp.stream.source import Reconnect, SourceOptions
 from rtpsp.stream.source_list import NamedSource, name_sources, read_sources
+
+_COMES_AND_GOES = (CAMERA, NETWORK, SIMULATOR)
+_USED_BY = {
+    "reconnect": _COMES_AND_GOES,
+    "reconnect_max_delay": _COMES_AND_GOES,
+    "wait": _COMES_AND_GOES,
+    "read_timeout": _COMES_AND_GOES,
+    "open_timeout": (NETWORK,),
+    "hwaccel": (NETWORK,),
+    "rtsp_transport": (NETWORK,),
+}
+"""Options that one source of a run at least has to have a use for."""
 
 
 def sources_of(given: dict[str, Any]) -> tuple[NamedSource, ...]:
@@ -38,6 +55,29 @@ def sources_of(given: dict[str, Any]) -> tuple[NamedSource, ...]:
     for source in found:
         register(source.uri)
     return found
+
+
+def check_use(given: dict[str, Any], sources: Sequence[NamedSource]) -> None:
+    """Make sure that the command line asks for nothing that no source can do; a file of options is for many runs.
+
+    Raises:
+        UsageError: It does.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return
+    try:
+        rooms = [room_of(source.uri if "://" in source.uri else expanded(source.uri)) for source in sources]
+    except SourceError:  # it is told when that one is opened
+        return
+    rtsp = any(source.uri.lower().startswith(("rtsp://", "rtsps://")) for source in sources)
+    for name, users in _USED_BY.items():
+        if given[name] == "off" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if not any(room in users for room in rooms) or (name == "rtsp_transport" and not rtsp):
+            what = rooms[0].what if len(rooms) == 1 else "any of these sources"
+            what = "a stream that is not rtsp://" if what == NETWORK.what else what
+            raise UsageError(f"--{name.replace('_', '-')} has no meaning for {what}: leave it out")
 
 
 def to_source_options(given: dict[str, Any]) -> SourceOptions:

@@ -19,8 +19,8 @@ from rtpsp.cli._signals import EXIT_OF, NAMES, Handler, install, restore
 from rtpsp.cli.console import stderr, stdout, steps
 from rtpsp.cli.logs import to_line
 from rtpsp.cli.outputs import STDOUT, check_outputs, check_writable, write_json
-from rtpsp.cli.run_sinks import OUTPUTS, paths_of, sinks_of
-from rtpsp.cli.run_sources import shown_names, sources_of, to_source_options
+from rtpsp.cli.run_sinks import OUTPUTS, check_recordings, paths_of, sinks_of
+from rtpsp.cli.run_sources import check_use, shown_names, sources_of, to_source_options
 from rtpsp.cli.show import print_run
 from rtpsp.default import to_engine_path
 from rtpsp.errors import OutputError, SourceError
@@ -56,8 +56,10 @@ def segment(given: dict[str, Any]) -> None:
         Exit: The run was stopped by a signal.
     """
     sources = sources_of(given)
+    check_use(given, sources)
     names = [source.name for source in sources]
     paths = paths_of(given, names)
+    check_recordings(given, paths["--output"], [source.uri for source in sources])
     several = len(sources) > 1
     inputs = {f"source {source.name}" if several else "the source": source.uri for source in sources}
     check_outputs(paths, {**inputs, "the list of sources": given["sources"], "the engine": given["engine"]})

@@ -28,12 +28,13 @@ def reasons(snapshot: Snapshot, silent: float = SILENT_SECONDS) -> list[str]:
     """Why the run does not do all that was asked of it, a line each; empty where it does.
 
     A file that has ended has done so, but a live source has no end: that it gave its last frame is a reason, and so is
-    that none was shown for longer than `silent` seconds.
+    that none was shown for longer than `silent` seconds. Of any source it is one that it ended with an error, or could
+    not be opened at all.
     """
     found = [] if snapshot.ready else ["the engine is not ready yet"]
     found += [f"stalled: {stage}" for stage in snapshot.stalled]
     for name, source in zip(names_of(snapshot.sources), snapshot.sources, strict=True):
-        if not source.info.live:
+        if not source.info.live and not source.ended.startswith("error"):
             continue
         if source.ended:
             found.append(f"{name} has ended: {source.ended}")

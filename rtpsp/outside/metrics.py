@@ -41,10 +41,7 @@ _COUNTERS_BY: tuple[tuple[str, str, str, _Values], ...] = (
 _GAUGES: tuple[tuple[str, str, _Value], ...] = (
     ("rtpsp_fps", "Frames shown a second, over the last seconds.", lambda source: source.fps),
     ("rtpsp_last_age_seconds", "Age of the last frame when it was shown.", lambda source: source.last_age),
-    (
-        "rtpsp_seconds_since_frame", "Since a frame was shown.",
-        lambda source: None if source.last_shown is None else silent_for(source),
-    ),
+    ("rtpsp_seconds_since_frame", "Since a frame was shown, or else since it was opened or lost.", silent_for),
     ("rtpsp_source_present", "1 while frames are expected to come.", lambda source: source.health.present),
     ("rtpsp_source_ended", "1 once it gives no more frames.", lambda source: bool(source.ended)),
 )  # fmt: skip

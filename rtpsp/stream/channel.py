@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 SILENT_SECONDS = 1.5
 """A live source that gives no frame for so long has no signal, or for `SILENT_FRAMES` where it gives fewer."""
 SILENT_FRAMES = 2.5
+MOST_LEFT = 8
+"""Threads that may hang at once in reads that were given up: each keeps its memory and its device for ever."""
 RECENT_SECONDS = 3.0
 """So long after the last frame shown there is no rate to be told any more."""
 
@@ -72,6 +74,9 @@ class Channel:
         self.last: Last | None = None
         self.last_shown: float | None = None
         self._last_age: float | None = None
+        self._ended_at: float | None = None
+        self._skipped, self._heard = 0, 0.0
+        self._hanging: list[threading.Thread] = []
         self._rate, self._recent = Rate(), RecentRate()
         self._frames, self._series, self._on_loss = frames, series, on_loss
         self._limit, self._why_over = limit, why_over
@@ -113,7 +118,9 @@ class Channel:
             return False
         info, health = self.source.info, self.source.health
         silent = max(SILENT_SECONDS, SILENT_FRAMES / info.fps if info.fps else 0.0)
-        return not health.present or (info.live and self.beat.seconds > silent)
+        if (skipped := getattr(self.source, "skipped", 0)) != self._skipped:
+            self._skipped, self._heard = skipped, now()  # a frame came, and was not asked for
+        return not health.present or (info.live and min(self.beat.seconds, now() - self._heard) > silent)
 
     def start(self) -> None:
         """Begin to read."""
@@ -145,15 +152,21 @@ class Channel:
             False where nothing takes its place: the source has failed.
         """
         source, reader = self.source, self._reader
-        successor = source.successor()
         with self._lock:
-            reader.left = True
-            if successor is not None:
+            if self.ended:
+                return True
+            reader.left = True  # before there is a successor: a read that comes back now does not end the channel
+        self._hanging = [*(thread for thread in self._hanging if thread.is_alive()), reader.thread]
+        successor = source.successor() if len(self._hanging) <= MOST_LEFT else None
+        if successor is not None:
+            with self._lock:
                 self.source = successor
                 self._reader = Reader(successor, self._read, self._limit)
-        if successor is not None:
             self.start()
+            if self._why_over():
+                successor.interrupt()  # whoever ends the run may have interrupted the old one alone
             return True
+        source.interrupt()  # it need not be opened anew, should it come back
         source.health.fault("stalled", line)
         source.health.lose()
         self._fail(SourceLost(f"{line}: check the device or the network", "stalled"))
@@ -194,7 +207,8 @@ class Channel:
             dropped: Its frames that newer ones replaced, by the stage that they waited for.
         """
         source, health = self.source, self.source.health
-        away = 0.0 if health.present or self.ended else now() - health.since
+        end = now() if self._ended_at is None else self._ended_at
+        away = 0.0 if health.present else max(0.0, end - health.since)
         shown, received = self.shown, self.received
         return SourceReport(
             info=source.info,
@@ -275,5 +289,6 @@ class Channel:
 
     def _end(self) -> None:
         why = f"error: {self.error}" if self.error is not None else self._why_over() or self.source.ended
+        self._ended_at = now() if self._ended_at is None else self._ended_at
         self.ended = self.ended or why
         self._frames.end_source(self.number)

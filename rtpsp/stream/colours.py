@@ -47,6 +47,26 @@ class Colours:
         return out
 
 
+class Orientation:
+    """How to show the pictures of a stream, see `display_matrix`.
+
+    It is read anew where a picture's size or rotation is another one, and not of each picture: PyAV's view of side data
+    and its picture refer to each other, so that each one asked keeps its pixels until Python looks for cycles, and
+    those that live long enough to be passed over by that make a run grow for days.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int, int] | None = None
+        self._matrix: tuple[bool, int | None] = False, None
+
+    def of(self, picture: VideoFrame) -> tuple[bool, int | None]:
+        """As `display_matrix`."""
+        seen = picture.width, picture.height, picture.rotation
+        if seen != self._seen:
+            self._seen, self._matrix = seen, display_matrix(picture)
+        return self._matrix
+
+
 def display_matrix(picture: VideoFrame) -> tuple[bool, int | None]:
     """How to show a picture: whether to transpose it, and then which way to flip it by `cv2.flip`, None for not at all.
 

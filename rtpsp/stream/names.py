@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtpsp.errors import SourceError
 from rtpsp.recognise import near
-from rtpsp.redaction import redacted
+from rtpsp.redaction import scrub
 
 
 def shown(name: str | Path) -> str:
@@ -15,7 +15,7 @@ def shown(name: str | Path) -> str:
 
     A URI comes without its secrets, control characters are escaped, and a long one loses its middle.
     """
-    text = redacted(str(name))
+    text = scrub(str(name)) if "://" in str(name) else str(name)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 200 else f"{text[:60]}…{text[-60:]}"
 

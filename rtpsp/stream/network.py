@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from rtpsp.stream.colours import Colours, display_matrix  # isort: skip  (imports OpenCV before av: see there)
+from rtpsp.stream.colours import Colours, Orientation  # isort: skip  (imports OpenCV before av: see there)
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from rtpsp.errors import SourceError, SourceLost
 from rtpsp.stream.clock import CaptureClock
-from rtpsp.stream.container import time_of
+from rtpsp.stream.container import close_container, time_of
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.names import shown
 from rtpsp.stream.network_dial import SEGMENTED, STAMPLESS, Dialled, dial
@@ -58,7 +58,7 @@ def open_network(uri: str, options: SourceOptions) -> Source:
     try:
         return NetworkSource(uri, dialled, begun + options.open_timeout)
     except BaseException:
-        dialled.container.close()
+        close_container(dialled.container)
         raise
 
 
@@ -92,7 +92,8 @@ class NetworkSource(Source):
         self._timeline = Timeline(self.health, CaptureClock())
         self.health.hardware = dialled.hardware
         self._lag = Lag(self._interval, self._stamped)
-        self._colours, self._stop = Colours(), threading.Event()
+        self._colours, self._orientation = Colours(), Orientation()
+        self._stop = threading.Event()
         self._wait = wait or self._stop.wait
         self._pictures: deque[tuple[VideoFrame, float]] = deque()
         self._packets: Iterator[Packet[VideoStream]] = self._container.demux()  # type: ignore[assignment]
@@ -150,7 +151,7 @@ class NetworkSource(Source):
             self._closed, self._first = True, None
             self._pictures.clear()
             self._packets = iter(())
-            self._container.close()
+            close_container(self._container)
 
     def _next(self, deadline: float) -> Frame | None:
         if self._lost is not None:
@@ -231,7 +232,7 @@ class NetworkSource(Source):
             at = self._pts + self._interval if stamp is None or self._zero is None else stamp - self._zero
             pts, captured = max(at, self._pts + STEP, 0.0), now()
         self._pts = pts
-        matrix = display_matrix(picture)
+        matrix = self._orientation.of(picture)
         height, width = (picture.width, picture.height) if matrix[0] else (picture.height, picture.width)
         index, self._count = self._count + self.missed, self._count + 1
         return Frame(index, pts, captured, height, width, partial(self._colours.to_bgr, picture, matrix))

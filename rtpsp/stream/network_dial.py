@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from rtpsp.errors import SourceError
-from rtpsp.stream.container import video_stream
+from rtpsp.stream.container import close_container, video_stream
 from rtpsp.stream.names import shown
 from rtpsp.stream.network_faults import fault_of, look_up
 from rtpsp.stream.source import SourceOptions
@@ -93,7 +93,7 @@ def dial(uri: str, options: SourceOptions) -> Dialled:
     try:
         video = video_stream(container, shown(uri), kind="codec")
     except SourceError:
-        container.close()
+        close_container(container)
         raise
     video.thread_count, video.thread_type = max(1, options.decoder_threads), "SLICE"  # frame threads keep frames back
     context = video.codec_context

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -50,7 +50,7 @@ _FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (
         Fault(
             "authentication",
             "user name or password is wrong or missing (401)",
-            "give them as in rtsp://USER:PASSWORD@HOST/…, with %40 for @ and the like",
+            "give them as in {scheme}://USER:PASSWORD@HOST/…, with %40 for @ and the like",
         ),
     ),
     (
@@ -110,6 +110,7 @@ def fault_of(error: Exception, *, opening: bool, scheme: str) -> Fault:
     """
     for kind, fault in _FAULTS:
         if isinstance(error, kind):
+            fault = replace(fault, hint=fault.hint.replace("{scheme}", scheme))
             return fault if opening or fault.kind != "time-out" else SILENT
     if isinstance(error, (of.InvalidDataError, of.ArgumentError, of.PatchWelcomeError)):
         if opening and not scheme.startswith(("rtsp", "rtmp")):
@@ -133,16 +134,20 @@ def look_up(uri: str, limit: float) -> None:
     Raises:
         SourceError: No such host, no answer, or no host in the URI at all.
     """
-    name, parts = shown(uri), urlsplit(uri)
+    name, scheme = shown(uri), uri.partition("://")[0]
     try:
+        parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if host is None and parts.scheme in ("udp", "rtp", "tcp"):  # udp://@:1234 listens
+    except ValueError:  # brackets or signs in a password, too, and then its words hold that
+        host = port = None
+    if host is None and scheme in ("udp", "rtp", "tcp"):  # udp://@:1234 listens
         return
     if host is None:
-        raise SourceError(f"{name} names no host, or no port that can be: give it as in rtsp://HOST:554/STREAM")
-    if parts.scheme in ("http", "https") and parts.scheme in getproxies():
+        raise SourceError(
+            f"{name} names no host, or no port that can be: give it as in rtsp://HOST:554/STREAM, and write %40 for @, "
+            "%5B for [ and the like in what stands before the host"
+        )
+    if scheme in ("http", "https") and scheme in getproxies():
         return  # it is the proxy that has to know the name
     outcome: list[OSError | UnicodeError | None] = []
 

@@ -46,7 +46,7 @@ class PipelineOptions:
     mask_size: MaskSize | None = None
     smooth: bool = False
     stall_timeout: float = 30.0
-    read_limit: float = 30.0
+    read_limit: float = 40.0
     observed: bool = False
     on_hang: Callable[[str], None] | None = None
 

@@ -21,7 +21,7 @@ from typing import Protocol, runtime_checkable
 from rtpsp.errors import RtpspError, SourceError, SourceLost, UsageError
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.health import PERMANENT
-from rtpsp.stream.source import Kind, Reconnect, Source, SourceInfo
+from rtpsp.stream.source import Reconnect, Source, SourceInfo, kind_of
 from rtpsp.stream.timeline import STEP
 from rtpsp.timing import now
 
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 STEADY = 5.0
 """Seconds that a source must have given frames for the waits to begin anew: one that dies at once is not hammered."""
+MOST_TOLD = 16
+"""Reasons that are told in one absence, each once: a day of failing tries is no day of lines."""
 
 
 @runtime_checkable
@@ -41,12 +43,12 @@ class Reopening(Protocol):
 
 @dataclass
 class _Course:
-    """What outlives a connection, and a reading thread that is left behind. The first frame ever is at `origin`."""
+    """What outlives a connection, and a reading thread that is left behind; `captured` is the last frame's."""
 
     open: Callable[[], Source]
     index: int = 0
     pts: float = -STEP
-    origin: float | None = None
+    captured: float | None = None
     missed: int = 0
     late: int = 0
     stamps: dict[str, int] = field(default_factory=dict)
@@ -54,6 +56,8 @@ class _Course:
     """Since it was last steady, failed or not."""
     there: bool = False
     """Whether it was ever open."""
+    told: set[str] = field(default_factory=set)
+    """Reasons that were told in this absence."""
 
 
 class Reconnecting(Source):
@@ -91,7 +95,7 @@ class Reconnecting(Source):
         self._index, self._base, self._since = 0, 0.0, 0.0
         if first is None:
             self.health.lose()
-            self.info = SourceInfo(uri, _kind_of(uri), 0, 0, live=True, detail="waiting for it")
+            self.info = SourceInfo(uri, kind_of(uri), 0, 0, live=True, detail="waiting for it")
         else:
             self._adopt(first)
 
@@ -112,7 +116,7 @@ class Reconnecting(Source):
             try:
                 frame = source.read()
             except (RtpspError, OSError) as error:
-                if self._course.origin is None and _permanent(error) and not self._over():
+                if self._course.captured is None and _permanent(error) and not self._over():
                     raise
                 self._lose(_kind(error), str(error), error)
                 continue
@@ -120,7 +124,7 @@ class Reconnecting(Source):
                 placed = self._place(source, frame)
                 if placed is not None:
                     return placed
-            elif source.info.frames is not None or self._over():
+            elif source.info.frames is not None or not source.info.live or self._over():
                 self.missed, self.ended = self._course.missed + source.missed, source.ended
                 break
             else:
@@ -139,15 +143,17 @@ class Reconnecting(Source):
     def successor(self) -> Source | None:
         """See `Source.successor`; this one closes its connection when its `read` comes back after all."""
         with self._lock:
-            if self._over():
+            attempts = self._options.attempts
+            if self._over() or (attempts is not None and self._course.tries >= attempts):
                 return None
             self._abandoned = True
             self._stop.set()
             self.health.fault("stalled", f"{self._uri} does not come back from a read: opened anew")
             self.health.lose()
             self._keep_counts()
-        if self._source is not None:
-            self._source.interrupt()
+            source = self._source  # which the read that hangs lets go of, should it come back now
+        if source is not None:
+            source.interrupt()
         heir = Reconnecting(
             self._course.open, self._options, None, uri=self._uri,
             clock=self._clock, wait=self._given_wait, chance=self._chance,
@@ -209,30 +215,28 @@ class Reconnecting(Source):
             if self._abandoned:
                 return None
             course = self._course
-            if self._first is None:
-                self._begin(frame)
-            first = self._first
-            assert first is not None
+            first = self._first or self._begin(frame)
             if self._clock() - self._since >= STEADY:
                 course.tries = 0
             pts = max(self._base + frame.pts - first.pts, course.pts + STEP)
             index = self._index + frame.index - first.index
-            course.index, course.pts = index + 1, pts
+            course.index, course.pts, course.captured = index + 1, pts, frame.captured
             self._count(source)
         return replace(frame, index=index, pts=pts)
 
-    def _begin(self, frame: Frame) -> None:
-        """The first frame of a connection: its place in true time is where it lies from the first of all."""
+    def _begin(self, frame: Frame) -> Frame:
+        """The first frame of a connection, given back; it lies after the last one by what passed here."""
         course, health = self._course, self.health
         self._first, self._since = frame, self._clock()
-        if course.origin is None:
-            course.origin = frame.captured - frame.pts
+        if course.captured is None:
             self._index, self._base = frame.index, frame.pts
         else:
-            self._index, self._base = course.index, max(frame.captured - course.origin, course.pts + STEP)
+            self._index, self._base = course.index, course.pts + max(frame.captured - course.captured, STEP)
             health.reconnects += 1
             _log.warning("%s is back after %.1f s", self._uri, now() - health.since)
+        course.told.clear()
         health.regain()
+        return frame
 
     def _count(self, source: Source) -> None:
         course, health, its = self._course, self.health, source.health
@@ -260,7 +264,6 @@ class Reconnecting(Source):
                 return
             course, health = self._course, self.health
             self._keep_counts()
-            told = _log.debug if not health.present and reason == health.reason else _log.warning
             health.fault(kind, reason)
             if not health.present:
                 health.attempt += 1
@@ -271,7 +274,9 @@ class Reconnecting(Source):
         if attempts is not None and course.tries >= attempts:
             tries = "1 try" if course.tries == 1 else f"{course.tries} tries"
             raise SourceLost(f"{reason}; given up after {tries}", kind) from error
-        told("%s; it is opened anew", reason)
+        if is_new := reason not in course.told and len(course.told) < MOST_TOLD:
+            course.told.add(reason)
+        (_log.warning if is_new else _log.debug)("%s; it is opened anew", reason)
 
     def _let_go(self) -> None:
         source, self._source = self._source, None
@@ -292,9 +297,3 @@ def _permanent(error: Exception) -> bool:
     """Whether another try is no use as long as the source was never there."""
     told = isinstance(error, (SourceError, SourceLost)) and error.kind in PERMANENT
     return told or isinstance(error, UsageError)
-
-
-def _kind_of(uri: str) -> Kind:
-    if uri.startswith("sim://"):
-        return "sim"
-    return "network" if "://" in uri else "camera"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -114,7 +115,8 @@ class VideoFile(Sink):
         if self._codec == "nvenc" and (why_not := why_no_nvenc()) is not None:
             raise MissingError(f"NVENC does not work on this machine ({why_not}): leave the codec to auto")
         self._live = info.live if self._live_asked is None else self._live_asked
-        source = Path(info.uri) if info.kind == "video" else None
+        # of several sources in one picture the URI is all of theirs, and no file
+        source = Path(info.uri) if info.kind == "video" and os.path.exists(info.uri) else None
         options = RecorderOptions(
             self._crf,
             self._threads,

@@ -99,7 +99,9 @@ class Rendering:
         """
         at = now()
         for channel, away in zip(self.channels, self._away, strict=True):
-            failed = channel.error is not None and not away.told_end
+            # The last one to fail ends the run: what is recorded ends with its frames, whichever thread is first.
+            goes_on = any(not other.ended for other in self.channels if other is not channel)
+            failed = channel.error is not None and not away.told_end and goes_on
             if (failed or channel.is_absent) and at >= away.due and not self._under_way(channel):
                 away.told_end = channel.error is not None
                 away.due = at + ABSENT_SECONDS

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import re
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,9 @@ _NUMBER = re.compile(r"(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*([A-Za-z]{1,3})", re.
 _DIGITS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "j": 3, "y": 2}
 """Codes of `datetime.strftime` that a name may hold, and how many digits each becomes."""
 
+AHEAD_SECONDS = 3600.0
+"""A segment that was changed so far in the future dates from before the clock was put back: no file server's clock is
+so wrong, and beside one from next year each new segment would be the oldest."""
 LEAST_SECONDS = 1
 LEAST_BYTES = 1_000_000
 
@@ -98,6 +102,7 @@ def _bytes(text: str) -> int | None:
 
 
 class _Part(NamedTuple):
+    dated: bool
     changed: int
     name: str
     size: int
@@ -133,8 +138,27 @@ class SegmentNames:
             look += rf"\d{{{_DIGITS[code]}}}" if code in _DIGITS else re.escape("%" if code else piece)
             star += "*" if code in _DIGITS else "%" if code else piece
         self._mounted = False
+        self._told: set[str] = set()
         self._look = re.compile(rf"{look}(-[2-9]|-[1-9]\d+)?{re.escape(self._suffix)}", re.ASCII)
         self.pattern = self._folder / (re.sub(r"\*([-_.]?\*)+", "*", star) + self._suffix)
+
+    def takes(self, path: str | Path) -> bool:
+        """Whether a file would count as one of these parts."""
+        own = Path(path)
+        return self._look.fullmatch(own.name) is not None and own.parent.resolve() == self._folder.resolve()
+
+    def mixes_with(self, other: SegmentNames) -> bool:
+        """Whether parts of one recording may have names that are taken for parts of the other."""
+        moment = datetime(2026, 11, 22, 23, 24, 25)  # with digits that may also be a count behind a name
+        stem = other._stem(moment)
+        names = (other._folder / f"{stem}{count}{other._suffix}" for count in ("", "-2"))
+        return any(map(self.takes, names))
+
+    def _stem(self, moment: datetime) -> str:
+        return "".join(
+            piece if number % 2 == 0 else "%" if piece == "%%" else moment.strftime(piece)
+            for number, piece in enumerate(self._pieces)
+        )
 
     def create(self, moment: float) -> Path:
         """Make an empty file under a name that nobody has.
@@ -150,11 +174,7 @@ class SegmentNames:
         if self._mounted and not mounted:
             raise OSError(errno.ENODEV, "its disk is no longer mounted")
         self._mounted = mounted
-        local = datetime.fromtimestamp(moment)
-        stem = "".join(
-            piece if number % 2 == 0 else "%" if piece == "%%" else local.strftime(piece)
-            for number, piece in enumerate(self._pieces)
-        )
+        stem = self._stem(datetime.fromtimestamp(moment))
         count = 1
         while True:
             path = self._folder / f"{stem}{'' if count == 1 else f'-{count}'}{self._suffix}"
@@ -166,6 +186,8 @@ class SegmentNames:
 
     def prune(self, keep: int, spared: Collection[Path]) -> list[Path]:
         """Remove the segments that were changed longest ago, until the others hold at most `keep` bytes together.
+
+        Those from the future go first (`AHEAD_SECONDS`).
 
         Only a regular file whose whole name is one that this recording gives is ever removed.
 
@@ -188,21 +210,28 @@ class SegmentNames:
             try:
                 path.unlink()
             except OSError as error:
-                _log.warning("%s cannot be removed to make room: %s", shown(path), error.strerror)
+                told = _log.debug if part.name in self._told else _log.warning  # it is tried again every few seconds
+                told("%s cannot be removed to make room: %s", shown(path), error.strerror)
+                self._told.add(part.name)
                 continue
             _log.info("%s was removed to make room", shown(path))
             total -= part.size
             removed.append(path)
+        if total > keep and not self._told:
+            self._told.add(self.pattern.name)
+            _log.warning("%s: one segment takes more than is to be kept: make them shorter", shown(self.pattern))
         return removed
 
     def _parts(self) -> list[_Part]:
         found = []
+        ahead = time.time_ns() + round(AHEAD_SECONDS * 1e9)
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 if self._look.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(OSError):  # removed by somebody else meanwhile
                         status = entry.stat(follow_symlinks=False)
-                        found.append(_Part(status.st_mtime_ns, entry.name, status.st_size))
+                        dated = status.st_mtime_ns <= ahead
+                        found.append(_Part(dated, status.st_mtime_ns, entry.name, status.st_size))
         return found
 
 

@@ -56,7 +56,7 @@ class Sink(ABC):
         """Take one frame; the arrays may be kept but not written into: the other sinks of the run have the same.
 
         Raises:
-            OutputError: The output cannot be written any more.
+            OutputError: The output cannot be written any more; a live run goes on without it.
         """
 
     def poll(self) -> None:

@@ -37,7 +37,9 @@ class Sinks:
         self._observed = observed
         self._open: list[Sink] = []
         self._lock = threading.Lock()
-        self._told: set[str] = set()
+        self._told: dict[Sink, str] = {}
+        self._live = False
+        self._gave_up: dict[Sink, OutputError] = {}
 
     def open_all(self, infos: Sequence[SourceInfo], spec: ModelSpec) -> None:
         """Open them in order.
@@ -45,19 +47,27 @@ class Sinks:
         Raises:
             OutputError: One cannot be written; those before it, and itself, are still to be closed.
         """
+        self._live = any(info.live for info in infos)
         for sink in self._sinks:
             self._open.append(sink)
             sink.open_all(infos, spec)
 
     def write(self, item: Rendered) -> None:
-        """Hand a frame to each.
+        """Hand a frame to each; of a live run one that fails gets no further one, and the others go on.
 
         Raises:
-            OutputError: One cannot be written any more.
+            OutputError: One cannot be written any more, and no source is live.
         """
         for sink, beat in zip(self._sinks, self._beats, strict=True):
+            if sink in self._gave_up:
+                continue
             with beat.busy():
-                sink.write(item)
+                try:
+                    sink.write(item)
+                except OutputError as error:
+                    if not self._live:
+                        raise
+                    self._gave_up[sink] = error
 
     def absent(self, item: Absent) -> None:
         """Hand a picture of a source without a signal to each.
@@ -84,13 +94,13 @@ class Sinks:
         return why or self._look_for_failures()
 
     def _look_for_failures(self) -> str:
-        failed = {sink: failure for sink in self._sinks if (failure := sink.failure) is not None}
+        failed = {sink: failure for sink in self._sinks if (failure := self._failure_of(sink)) is not None}
+        told, self._told = self._told, {sink: str(failure) for sink, failure in failed.items()}
         if not failed:
             return ""
-        for failure in failed.values():
+        for sink, failure in failed.items():
             self.first_failure = self.first_failure or failure
-            if str(failure) not in self._told:  # one that tries again fails of the same once more
-                self._told.add(str(failure))
+            if told.get(sink) != str(failure):  # one that tries again fails of the same once more
                 _log.warning("%s", failure)
         useful = self._observed or any(
             sink.retries or (sink not in failed and (sink.output is not None or sink.view is not None))
@@ -101,7 +111,10 @@ class Sinks:
     @property
     def failures(self) -> tuple[str, ...]:
         """Of those that take nothing any more, in words."""
-        return tuple(str(sink.failure) for sink in self._sinks if sink.failure is not None)
+        return tuple(str(failure) for sink in self._sinks if (failure := self._failure_of(sink)) is not None)
+
+    def _failure_of(self, sink: Sink) -> OutputError | None:
+        return self._gave_up.get(sink) or sink.failure
 
     @property
     def views(self) -> list[View]:

@@ -243,6 +243,11 @@ def open_source(uri: str, options: SourceOptions | None = None) -> Source:
     return Reconnecting(lambda: opener(uri, options), reconnect, first, uri=shown(uri))
 
 
+def kind_of(uri: str) -> Kind:
+    """The kind of a live source that is not there, by its URI alone."""
+    return "sim" if uri.startswith("sim:") else "network" if "://" in uri else "camera"
+
+
 def refuse_others(options: SourceOptions, what: str, known: tuple[str, ...]) -> None:
     """Make sure that nothing is asked for but what a source can do.
 

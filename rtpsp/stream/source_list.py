@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rtpsp.errors import SourceError
+from rtpsp.redaction import register_variable
 from rtpsp.stream.names import expanded, shown
 
 MAX_BYTES = 1 << 20
@@ -115,6 +116,7 @@ def _filled(uri: str, environment: Mapping[str, str], wrong: Callable[[str], Sou
         if name not in environment:
             raise wrong(f"the environment has no {name}: export it, or name another variable in ${{…}}")
         value = environment[name]
+        register_variable(name, value)
         return quote(value, safe="") if user and user.start(1) <= found.start() < user.end(1) else value
 
     return _VARIABLE.sub(value_of, uri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtpsp.errors import RtpspError
 from rtpsp.spec import Planes
 from rtpsp.stream.frame import Frame
-from rtpsp.stream.source import Kind, Source, SourceInfo
+from rtpsp.stream.source import Source, SourceInfo, kind_of
 
 
 class Unopened(Source):
@@ -18,8 +18,7 @@ class Unopened(Source):
     """
 
     def __init__(self, uri: str, error: RtpspError, planes: Planes = 3) -> None:
-        kind: Kind = "sim" if uri.startswith("sim:") else "network" if "://" in uri else "camera"
-        self.info = SourceInfo(uri, kind, 0, 0, detail="could not be opened", planes=planes)
+        self.info = SourceInfo(uri, kind_of(uri), 0, 0, detail="could not be opened", planes=planes)
         self._error = error
         self.health.fault(getattr(error, "kind", "") or "lost", str(error))
         self.health.lose()

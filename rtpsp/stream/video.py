@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from rtpsp.stream.colours import Colours, display_matrix  # isort: skip  (imports OpenCV before av: see there)
+from rtpsp.stream.colours import Colours, Orientation  # isort: skip  (imports OpenCV before av: see there)
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from rtpsp.errors import SourceError, SourceLost
-from rtpsp.stream.container import decode_all, open_container, time_of
+from rtpsp.stream.container import close_container, decode_all, open_container, time_of
 from rtpsp.stream.frame import Frame
 from rtpsp.stream.names import shown
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions
@@ -55,7 +55,7 @@ class VideoSource(Source):
         self.mended = 0
         self._loss: str | None = None
         self._cut_short = False
-        self._colours = Colours()
+        self._colours, self._orientation = Colours(), Orientation()
         self._container, self._stream = open_container(uri, options.decoder_threads)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._interval = 1 / float(rate) if rate else 0.04
@@ -65,7 +65,7 @@ class VideoSource(Source):
         self._next = next(self._frames, None)
         if self._next is None:
             length = self._length() or 0  # asked first: with the container go its streams
-            self._container.close()
+            close_container(self._container)
             reason = "none of its frames can be decoded: it may be damaged; make a copy that plays elsewhere first"
             if options.start > 0:
                 reason = f"it has no frame from {options.start:g} s on: it lasts {length:.2f} s, begin earlier"
@@ -93,7 +93,7 @@ class VideoSource(Source):
     def close(self) -> None:
         """Let go of the file; frames already read can still be converted."""
         self._next, self._frames = None, iter(())
-        self._container.close()
+        close_container(self._container)
         self._tell_of_loss()
 
     def _all_passes(self) -> Iterator[Frame]:
@@ -103,7 +103,7 @@ class VideoSource(Source):
             for picture, at in self._one_pass():
                 first_time = at if first_time is None else first_time
                 pts = start_of_pass + at - first_time
-                matrix = display_matrix(picture)
+                matrix = self._orientation.of(picture)
                 height, width = (picture.width, picture.height) if matrix[0] else (picture.height, picture.width)
                 now = time.monotonic()
                 yield Frame(
@@ -152,7 +152,7 @@ class VideoSource(Source):
 
     def _reopen(self) -> None:
         """Go back to the beginning: a seek there is not exact, or not possible, in every format."""
-        self._container.close()
+        close_container(self._container)
         try:
             self._container, self._stream = open_container(self._path, self._options.decoder_threads)
         except SourceError as error:

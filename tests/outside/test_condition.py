@@ -36,6 +36,9 @@ CASES: dict[str, Callable[[], Snapshot]] = {
     ),
     "rtsp://***@cam/1: no frame for 20 s": lambda: of_run(of_source(shown_ago=None, health=Health(since=now() - 20.2))),
     "rtsp://***@cam/1 has ended: lost after 5 tries": lambda: of_run(of_source(ended="lost after 5 tries")),
+    "rtsp://***@cam/1 has ended: error: no answer": lambda: of_run(  # one that could not be opened when the run began
+        of_source(live=False, shown_ago=None, ended="error: no answer", health=lost())
+    ),
     "output ended: cam.mp4: No space left on device": lambda: of_run(failures=("cam.mp4: No space left on device",)),
     "stopping: SIGTERM": lambda: of_run(stopping="SIGTERM"),
 }

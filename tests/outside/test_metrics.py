@@ -60,8 +60,13 @@ def test_time_without_a_source_grows_while_it_lasts() -> None:
 
 def test_what_is_not_known_yet_is_left_out() -> None:
     read = samples(of_run(of_source(fps=None, last_age=None, shown_ago=None, age=Series())))
-    assert not [key for key in read if key[0] in ("rtpsp_fps", "rtpsp_last_age_seconds", "rtpsp_seconds_since_frame")]
+    assert not [key for key in read if key[0] in ("rtpsp_fps", "rtpsp_last_age_seconds")]
     assert read[("rtpsp_age_seconds_count", CAM)] == 0
+
+
+def test_a_source_that_never_came_is_silent_too() -> None:
+    read = samples(of_run(of_source(shown_ago=None, health=Health(present=False, since=now() - 40))))
+    assert read[("rtpsp_seconds_since_frame", CAM)] == pytest.approx(40, abs=0.5), "which an alert looks at"
 
 
 def test_histograms_are_cumulative_and_end_with_all() -> None:

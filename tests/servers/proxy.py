@@ -107,6 +107,7 @@ class Proxy:
     def _let_go(self, writer: asyncio.StreamWriter) -> None:
         self._writers.discard(writer)
         writer.close()
+        self._loop.call_later(1.0, writer.transport.abort)  # a side that reads no more would keep the socket for ever
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUED)

@@ -163,6 +163,20 @@ def test_what_a_server_answers_is_told_in_words(server: str, path: str, kind: st
     assert caught.value.__cause__ is None and caught.value.__suppress_context__  # FFmpeg's error holds the whole URI
 
 
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_wrong_password_is_to_be_given_in_a_uri_of_that_scheme(scheme: str) -> None:
+    fault = network_faults.fault_of(av.error.HTTPUnauthorizedError(1, "401"), opening=True, scheme=scheme)
+    assert f"as in {scheme}://USER:PASSWORD@HOST" in fault.message("x")
+
+
+@pytest.mark.parametrize("password", ["ses[ame", "ses]ame", "ses℀ame"])
+def test_a_password_that_no_uri_can_hold_as_it_is(password: str) -> None:
+    with pytest.raises(SourceError, match="names no host, or no port that can be") as caught:
+        open_network(f"rtsp://joe:{password}@127.0.0.1/x", QUICK)
+    assert password not in str(caught.value) and "%5B for [" in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
 def test_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from rtpsp.errors import MissingError, RtpspError, SourceError, SourceLost, UsageError
 from rtpsp.stream.frame import Frame, Image
-from rtpsp.stream.reconnecting import STEADY, Reconnecting
+from rtpsp.stream.reconnecting import MOST_TOLD, STEADY, Reconnecting
 from rtpsp.stream.source import Reconnect, Source, SourceInfo, open_source
 from tests.stream.test_simulated import Time, camera
 
@@ -115,6 +116,18 @@ def test_a_lost_source_comes_back_and_goes_on(caplog: pytest.LogCaptureFixture) 
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told[:2] == ["door/1: connection reset; it is opened anew", "door/1: refused; it is opened anew"]
     assert len(told) == 3 and told[2].startswith(f"{URI} is back after "), "the same failure is told once"
+
+
+def test_reasons_that_alternate_are_told_once_in_an_absence(caplog: pytest.LogCaptureFixture) -> None:
+    silent = SourceError("door/1: no answer", "time-out")
+    others = [SourceError(f"door/1: fault {number}") for number in range(2 * MOST_TOLD)]
+    world = World((1, LOST), *[REFUSED, silent] * 20, *others, (1, REFUSED), (1, LOST))
+    read(world.source(), 3)
+    told = [message for message in caplog.messages if "opened anew" in message]
+    assert len(told) == MOST_TOLD + 1 and told[:3] == [
+        f"{error}; it is opened anew" for error in (LOST, REFUSED, silent)
+    ]
+    assert told[-1] == f"{REFUSED}; it is opened anew", "another absence is told of again"
 
 
 def test_the_source_is_closed_before_the_wait_and_absent_meanwhile() -> None:
@@ -254,6 +267,15 @@ def test_time_that_ran_ahead_in_a_connection_never_falls_in_the_next() -> None:
     assert times[3] - times[2] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("drift", [-0.01, 0.01])
+def test_an_absence_is_as_long_as_it_was_however_far_the_senders_clock_is_off_by_then(drift: float) -> None:
+    world = World((200, LOST), (1, LOST))
+    world.connection(0).before = lambda: setattr(world.time, "now", world.time.now + drift)
+    frames = read(world.source(), 201)
+    away = frames[200].captured - frames[199].captured
+    assert frames[200].pts - frames[199].pts == pytest.approx(away) and 0.5 < away < 1.0
+
+
 def test_an_interrupt_ends_a_wait_at_once_and_is_no_fault() -> None:
     world = World((1, LOST), LOST)
     source = Reconnecting(world.open, Reconnect(first=600, longest=600), world.open(), uri=URI)
@@ -336,6 +358,26 @@ def test_a_hanging_read_that_fails_after_all_is_no_fault_of_the_successors() -> 
     assert world.connection(0).closed == 1
 
 
+def test_the_source_that_hangs_is_interrupted_even_if_it_comes_back_that_moment() -> None:
+    class ComesBack:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            source._source = None
+
+    world = World((3, LOST), (3, LOST))
+    source = world.source()
+    source._lock = ComesBack()  # type: ignore[assignment]
+    assert source.successor() is not None and world.connection(0).interrupted == 1
+
+
+def test_a_source_without_a_try_left_has_no_successor() -> None:
+    world = World((1, LOST), (1, LOST), attempts=1)
+    source = world.source()
+    read(source, 2)
+    assert source.successor() is None and source.health.faults == {"lost": 1}
+
+
 def test_an_interrupted_source_has_no_successor() -> None:
     source = World((1, LOST)).source()
     source.interrupt()
@@ -363,3 +405,11 @@ def test_a_simulated_camera_goes_on_while_it_is_away() -> None:
     assert {(frame.height, frame.width) for frame in frames[10:]} == {(160, 200)}
     assert (source.info.height, source.info.width) == (160, 200)
     assert source.missed == 0, "nobody knows what it saw while it was away"
+
+
+def test_a_file_that_was_waited_for_ends_and_does_not_begin_again() -> None:
+    world = World(REFUSED, (3, None), (3, None), at_start=True)
+    world.connection(1).info = replace(world.connection(1).info, live=False)  # of a web server, of unknown length
+    source = world.source(first=False)
+    assert len(read(source, 3)) == 3 and source.read() is None
+    assert len(world.opened) == 2

@@ -158,6 +158,14 @@ def test_the_source_is_not_recorded_over(tmp_path: Path) -> None:
     assert clip.read_bytes() == before
 
 
+def test_a_recording_of_several_files_may_be_made_again(tmp_path: Path) -> None:
+    sink = VideoFile(tmp_path / "out.mp4")
+    (tmp_path / "out.mp4").write_bytes(b"of the run before")
+    uri = f"{tmp_path / 'a.mp4'}, {tmp_path / 'b.mp4'}"  # as `rtpsp.stream.tiles.Tiled` tells it
+    sink.open(SourceInfo(uri, "video", 48, 64), SPEC)
+    sink.close()
+
+
 def test_an_older_recording_stays_until_there_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"yesterday's")

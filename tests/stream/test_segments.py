@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import time
@@ -121,3 +122,56 @@ def test_a_folder_left_by_an_unplugged_disk_is_not_written_to(tmp_path: Path, mo
         names.create(MOMENT)
     assert error.value.errno == errno.ENODEV
     assert names.create(MOMENT).name.endswith("-3.mp4"), "it is back"
+
+
+def test_after_the_clock_was_put_back_the_segments_from_before_go_first(tmp_path: Path) -> None:
+    ring(tmp_path, "out-20261127-000000.mp4", "out-20261127-001000.mp4")
+    (tmp_path / "out-20271127-000000.mp4").write_bytes(bytes(100))
+    os.utime(tmp_path / "out-20271127-000000.mp4", (time.time() + 3e7,) * 2)
+    (tmp_path / "out-20261127-002000.mp4").write_bytes(bytes(100))
+    os.utime(tmp_path / "out-20261127-002000.mp4", (time.time() + 60,) * 2)  # the clock of a file server
+    removed = SegmentNames(tmp_path / "out.mp4").prune(200, ())
+    assert [path.name for path in removed] == ["out-20271127-000000.mp4", "out-20261127-000000.mp4"]
+
+
+def test_what_cannot_be_removed_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ring(tmp_path, "out-20261127-000000.mp4")
+    monkeypatch.setattr(Path, "unlink", lambda path: (_ for _ in ()).throw(PermissionError(errno.EPERM, "not yours")))
+    names = SegmentNames(tmp_path / "out.mp4")
+    with caplog.at_level(logging.WARNING):
+        assert [names.prune(0, ()) for _ in range(3)] == [[], [], []]
+    path = tmp_path / "out-20261127-000000.mp4"
+    assert [record.getMessage() for record in caplog.records] == [f"{path} cannot be removed to make room: not yours"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "mix"),
+    [
+        ("cam-gate.mp4", "cam-gate-2.mp4", False),
+        ("%H-gate.mp4", "%H-gate-2.mp4", True),  # its second one has that name
+        ("gate-%H%M.mp4", "gate-1234-%H%M.mp4", True),
+        ("gate.mp4", "gate.mkv", False),
+        ("out.mp4", "out.mp4", True),
+        ("a/out.mp4", "b/out.mp4", False),
+        ("a/out.mp4", "b/../a/out.mp4", True),
+    ],
+)
+def test_recordings_whose_segments_could_be_taken_for_each_others_are_found(
+    one: str, other: str, mix: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = SegmentNames(tmp_path / one), SegmentNames(tmp_path / other)
+    assert (first.mixes_with(second) or second.mixes_with(first)) is mix
+
+
+def test_a_segment_that_is_too_large_to_be_kept_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ring(tmp_path, "out-20261127-000000.mp4")
+    names = SegmentNames(tmp_path / "out.mp4")
+    for keep in (100, 99, 99):
+        assert names.prune(keep, (tmp_path / "out-20261127-000000.mp4",)) == []
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "one segment takes more than is to be kept: make them shorter"
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtpsp.errors import SourceError
+from rtpsp.stream.names import shown
 from rtpsp.stream.source_list import MAX_BYTES, MOST, NamedSource, name_sources, read_sources
 
 SECRETS = {"USER_1": "anna", "PASS": "s3:cr/et@#", "HOST": "cam", "EMPTY": ""}
@@ -89,3 +90,10 @@ def test_a_command_line_counts_from_one_and_fills_in_uris_alone() -> None:
     )  # fmt: skip
     with pytest.raises(SourceError, match="the environment has no NOT_SET"):
         name_sources(["rtsp://${NOT_SET}@h"], SECRETS)
+
+
+def test_a_variable_that_is_called_a_secret_is_one_wherever_it_stands() -> None:
+    variables = {"STREAM_KEY": "tulip-4711", "CAM_HOST": "yard-camera"}
+    uri = name_sources(["http://${CAM_HOST}/live/${STREAM_KEY}/index.m3u8"], variables)[0].uri
+    assert uri == "http://yard-camera/live/tulip-4711/index.m3u8"
+    assert shown(uri) == "http://yard-camera/live/***/index.m3u8", "which is what a report, a label and a HUD have"

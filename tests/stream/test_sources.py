@@ -17,9 +17,10 @@ from rtpsp.errors import OutputError, SourceError, SourceLost, UsageError
 from rtpsp.labels import CAMVID
 from rtpsp.live import RunOptions, open_pipeline
 from rtpsp.spec import ModelSpec
-from rtpsp.stream.frame import Absent, Frame
+from rtpsp.stream.frame import Absent, Frame, Rendered
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.report import FrameCounts, RunReport
+from rtpsp.stream.sinks import Sinks
 from rtpsp.stream.snapshot import Snapshot
 from tests.stream.doubles import HEIGHT, WIDTH, Collector, Numbers
 
@@ -281,6 +282,54 @@ def test_a_source_that_failed_is_shown_as_gone_once() -> None:
     assert gone.source == 0 and "unplugged" in gone.words
 
 
+def test_the_last_source_to_fail_ends_the_run_without_a_picture_of_that() -> None:
+    class Waiting(Watching):
+        def write(self, item: Rendered) -> None:
+            super().write(item)
+            while len(self.items) == 3 and pipeline.report().sources[0].ended == "":
+                threading.Event().wait(0.001)
+
+    sink = Waiting(threading.Event())
+    pipeline = Pipeline(Losing(9, 3), FakeEngine(SPEC), [sink])
+    with pytest.raises(SourceLost):
+        pipeline.run()
+    assert len(sink.items) == 3 and sink.absences == []
+
+
+def test_a_source_that_is_away_at_the_end_has_been_so_until_then() -> None:
+    class Away(Numbers):
+        def read(self) -> Frame | None:
+            self.health.lose()
+            self.health.since -= 5.0
+            raise SourceLost("numbers: given up")
+
+    pipeline = Pipeline([Away(9), Numbers(3)], FakeEngine(SPEC))
+    with pytest.raises(SourceLost):
+        pipeline.run()
+    away = pipeline.report().sources[0].downtime
+    assert away == pytest.approx(5.0, abs=1.0) and pipeline.report().sources[0].downtime == away
+
+
+def test_frames_that_nobody_asked_for_are_a_signal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Skipping(Numbers):
+        skipped = 0
+
+        def read(self) -> Frame | None:
+            for second in range(4):
+                at[0] += 1.0
+                self.skipped += second < 2
+                seen.append(channel.is_absent)
+            return None
+
+    at, seen = [100.0], list[bool]()
+    for module in ("channel", "beat"):
+        monkeypatch.setattr(f"rtpsp.stream.{module}.now", lambda: at[0])
+    channel = Pipeline(Skipping(1, live=True), FakeEngine(SPEC))._channels[0]
+    channel.start()
+    assert channel.join(10)
+    assert seen == [False, False, False, True]
+
+
 # --- outputs that end ------------------------------------------------------------------------------------------------
 
 
@@ -320,3 +369,19 @@ def test_a_run_goes_on_without_an_output_as_long_as_it_has_a_use(
     assert report.outputs == ("out.mp4",) and report.ended == "error: out.mp4: disk full"
     assert report.sink_drops == ({"out.mp4": report.frames.shown - 3} if report.frames.shown > 3 else {})
     assert pipeline.snapshot().failures == ("out.mp4: disk full",) and [sink.closed for sink in sinks] == [1, 1]
+
+
+def test_an_output_that_fails_of_the_same_again_is_told_of_once_for_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    class Retrying(Collector):
+        why: OutputError | None = None
+
+        @property
+        def failure(self) -> OutputError | None:
+            return self.why
+
+    sink = Retrying("overlay")
+    sinks = Sinks([sink], 30.0, observed=True)
+    for why in ("disk full", "disk full", None, "disk full"):
+        sink.why = OutputError(f"out.mp4: {why}") if why else None
+        assert sinks.poll() == ""
+    assert caplog.messages == ["out.mp4: disk full"] * 2

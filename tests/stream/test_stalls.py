@@ -14,10 +14,12 @@ from rtpsp.errors import MissingError, OutputError, SourceLost
 from rtpsp.labels import CAMVID
 from rtpsp.live import RunOptions, open_pipeline
 from rtpsp.spec import ModelSpec
+from rtpsp.stream.channel import MOST_LEFT, Channel, SharedSeries
 from rtpsp.stream.frame import Absent, Frame, Rendered
 from rtpsp.stream.pipeline import Pipeline, PipelineOptions
 from rtpsp.stream.selection import Selection
 from rtpsp.stream.source import Source, SourceInfo, SourceOptions
+from rtpsp.stream.turns import Turns
 from tests.stream.doubles import HEIGHT, WIDTH, Collector, Numbers
 
 SPEC = ModelSpec("tiny", "fake", HEIGHT, WIDTH, CAMVID)
@@ -83,6 +85,77 @@ def test_a_live_source_that_cannot_be_opened_anew_is_given_up(free: threading.Ev
     with pytest.raises(SourceLost, match=r"capture of numbers has not come back for \d+ s: check the device") as caught:
         Pipeline([source, Numbers(5)], FakeEngine(SPEC), [sink], QUICK).run()
     assert caught.value.kind == "stalled" and len(sink.items) == 3 + 5 and sink.closed == 1
+
+
+def test_a_read_that_comes_back_while_another_source_takes_over_does_not_end_the_run(free: threading.Event) -> None:
+    class ComingBack(Hanging):
+        def read(self) -> Frame | None:
+            if self._next == self.at:
+                self.free.wait()
+                return None  # as one that has been left behind
+            return super().read()
+
+        def successor(self) -> Source | None:
+            self.free.set()
+            while not self.closed:
+                threading.Event().wait(0.01)
+            return super().successor()
+
+    report = Pipeline(ComingBack(free, 3, heir=True), FakeEngine(SPEC), [], QUICK).run()
+    assert (report.frames.shown, report.ended) == (8, "end of source")
+
+
+class Endless(Hanging):
+    """Each of them hangs from its first read on, and has a successor; `heirs` are all of them."""
+
+    def __init__(self, free: threading.Event, heirs: list[Endless]) -> None:
+        super().__init__(free, 0)
+        self.heirs, self.interrupted = heirs, 0
+        heirs.append(self)
+
+    def successor(self) -> Source | None:
+        return Endless(self.free, self.heirs)
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+
+
+def channel_of(source: Source, lost: list[BaseException], over: list[str]) -> Channel:
+    frames: Turns[Frame] = Turns(["latest"], lambda frame: frame.source)
+    return Channel(
+        0, source, "latest", frames, SharedSeries(), 30.0, lambda channel, error: lost.append(error),
+        lambda: "".join(over),
+    )  # fmt: skip
+
+
+def test_threads_that_hang_do_not_become_ever_more(free: threading.Event) -> None:
+    heirs: list[Endless] = []
+    lost: list[BaseException] = []
+    channel = channel_of(Endless(free, heirs), lost, [])
+    channel.start()
+    assert [channel.leave_behind("it hangs") for _ in range(MOST_LEFT + 1)] == [True] * MOST_LEFT + [False]
+    assert len(heirs) == MOST_LEFT + 1 and isinstance(lost[0], SourceLost) and channel.ended == f"error: {lost[0]}"
+    assert heirs[-1].interrupted == 1, "it need not go on with what it does"
+
+
+def test_what_takes_over_while_the_run_ends_is_interrupted(free: threading.Event) -> None:
+    heirs: list[Endless] = []
+    over: list[str] = []
+    channel = channel_of(Endless(free, heirs), [], over)
+    channel.start()
+    channel.leave_behind("it hangs")
+    over.append("quit")
+    channel.leave_behind("it hangs")
+    assert [heir.interrupted for heir in heirs] == [0, 0, 1]
+
+
+def test_a_stall_that_is_told_of_after_the_end_changes_nothing(free: threading.Event) -> None:
+    lost: list[BaseException] = []
+    channel = channel_of(Numbers(0, live=True), lost, [])
+    channel.start()
+    assert channel.join(10)
+    channel.leave_behind("it hangs")
+    assert channel.ended == "end of source" and lost == []
 
 
 def test_a_file_is_told_of_and_waited_for(free: threading.Event, caplog: pytest.LogCaptureFixture) -> None:
@@ -222,11 +295,11 @@ def test_a_read_of_the_network_is_not_waited_for_at_the_end(
 @pytest.mark.parametrize(
     ("options", "limit"),
     [
-        (RunOptions(), 30.0),
-        (RunOptions(stall_timeout=7.0), 30.0),
-        (RunOptions(source=SourceOptions(open_timeout=60.0)), 65.0),
-        (RunOptions(source=SourceOptions(read_timeout=20.0)), 25.0),
-        (RunOptions(source=SourceOptions(read_timeout=1.0)), 15.0),  # for a try to open it may take 10 s
+        (RunOptions(), 40.0),
+        (RunOptions(stall_timeout=7.0), 40.0),
+        (RunOptions(source=SourceOptions(open_timeout=60.0)), 140.0),
+        (RunOptions(source=SourceOptions(read_timeout=20.0)), 45.0),
+        (RunOptions(source=SourceOptions(read_timeout=1.0)), 26.0),  # a try to open it may take 10 s twice
     ],
 )
 def test_a_read_may_take_as_long_as_its_time_out(options: RunOptions, limit: float) -> None:

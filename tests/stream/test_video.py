@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
@@ -15,6 +16,8 @@ import cv2  # isort: skip
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
@@ -117,6 +120,22 @@ def test_every_frame_comes_once_and_in_order(clip: Path) -> None:
     assert [number_of(f) for f in frames] == list(range(25))
     assert [f.index for f in frames] == list(range(25))
     assert [f.pts for f in frames] == pytest.approx([i / 25 for i in range(25)])
+
+
+def test_a_closed_video_gives_its_memory_back(clip: Path) -> None:
+    def containers() -> int:
+        return sum(isinstance(each, InputContainer) for each in gc.get_objects())
+
+    gc.collect()
+    before = containers()
+    gc.disable()  # else it may come by chance
+    try:
+        for _ in range(5):
+            with open_at(clip) as source:
+                source.read()
+        assert containers() <= before + 1, "the last one's source is still there"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -377,3 +396,19 @@ def test_a_file_that_goes_away_between_two_rounds_is_told_so(tmp_path: Path) -> 
         with pytest.raises(SourceLost, match="no longer there"):
             while source.read() is not None:
                 pass
+
+
+def test_a_picture_is_let_go_of_once_nobody_has_it(clip: Path) -> None:
+    """Not when Python looks for cycles some day: a run would grow by the pictures that it finds late."""
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(str(clip), SourceOptions()) as source:
+            pictures = 0
+            while (frame := source.read()) is not None:
+                frame.to_bgr(None)
+                del frame
+                pictures = max(pictures, sum(isinstance(thing, SideDataContainer) for thing in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert pictures <= 1
