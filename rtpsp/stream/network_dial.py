@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtpsp.errors import SourceError
 from rtpsp.stream.container import close_container, video_stream
 from rtpsp.stream.names import shown
-from rtpsp.stream.network_faults import fault_of, look_up
+from rtpsp.stream.network_faults import NO_ANSWER, fault_of, look_up
 from rtpsp.stream.source import SourceOptions
 from rtpsp.timing import now
 
@@ -88,6 +88,8 @@ def dial(uri: str, options: SourceOptions) -> Dialled:
         )
     except (FFmpegError, OSError, ValueError) as error:
         fault = fault_of(error, opening=True, scheme=scheme)
+        if now() - begun >= options.open_timeout:  # FFmpeg takes an answer that was cut off by that for a wrong one
+            fault = NO_ANSWER
         # Without the cause: FFmpeg's error holds the URI as it is, with its secrets.
         raise SourceError(fault.message(shown(uri)), fault.kind) from None
     try:

@@ -44,6 +44,7 @@ class Fault:
 
 _CAMERA = "make sure that it is on and streams, and check host and port"
 _BROKEN = "check the cable or the wireless link, and the sender's own log"
+NO_ANSWER = Fault("time-out", "no answer in time", _CAMERA)
 _FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (
     (
         of.HTTPUnauthorizedError,
@@ -74,8 +75,8 @@ _FAULTS: tuple[tuple[type[BaseException], Fault], ...] = (
         Fault("protocol", "the server does not take our request (4xx)", "check the URI, or try another transport"),
     ),
     (of.ConnectionRefusedError, Fault("refused", "the host answers, and nothing listens on that port", _CAMERA)),
-    (of.ExitError, Fault("time-out", "no answer in time", _CAMERA)),
-    (of.TimeoutError, Fault("time-out", "no answer in time", _CAMERA)),
+    (of.ExitError, NO_ANSWER),
+    (of.TimeoutError, NO_ANSWER),
     (
         of.ProtocolNotFoundError,
         Fault(

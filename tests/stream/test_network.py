@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -208,6 +209,24 @@ def test_what_cannot_be_reached(uri: str, kind: str, says: str, monkeypatch: pyt
     with pytest.raises(SourceError, match=says) as caught:
         open_network(uri, SourceOptions(open_timeout=0.3))
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("said", [b"", b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n"])
+def test_a_server_that_stops_in_the_middle_of_its_answer_has_not_answered(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+
+        def answer() -> None:
+            with frozen.accept()[0] as client, contextlib.suppress(OSError):
+                client.sendall(said)
+                while client.recv(1000):
+                    pass
+
+        talking = threading.Thread(target=answer)
+        talking.start()
+        with pytest.raises(SourceError, match="no answer in time") as caught:
+            open_network(f"rtsp://127.0.0.1:{frozen.getsockname()[1]}/x", SourceOptions(open_timeout=0.3))
+        talking.join(10)
+    assert caught.value.kind == "time-out"
 
 
 def test_a_name_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
