@@ -23,6 +23,8 @@ settings.load_profile("rtpsp")
 # Behind a shell's "&" Ctrl-C is ignored, which processes hand down: those that the tests start would not hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # and so is this one under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONGEST = (
     "test_readme.py", "test_build_tensorrt.py", "test_gpu_check.py", "graph/test_tensorrt_rtx.py", "test_build.py",

@@ -45,11 +45,12 @@ def open_container(path: str, threads: int) -> tuple[InputContainer, VideoStream
 
 
 def close_container(container: InputContainer | OutputContainer) -> None:
-    """Close a container, and give back the memory of those that nobody holds any more.
+    """Close a container, and give back the memory of pictures that nobody holds any more.
 
-    PyAV's objects refer to each other in cycles: a closed container keeps its decoder, and with it that one's pictures,
-    until Python looks for cycles by itself, which the few objects of a live loop seldom make it do. Of 30 videos closed
-    one after another 255 MB stayed, and 79 MB do so.
+    A picture of PyAV's whose side data was asked for, as that of the first one is (`rtpsp.stream.colours.Orientation`),
+    is in a cycle with it, and stays with its pixels until Python looks for cycles by itself, which the few objects of a
+    live loop seldom make it do. After 30 videos of 1280x720, closed one after another, 48 MB more were held than after
+    the first; so it is 1 MB.
     """
     container.close()
     gc.collect()
