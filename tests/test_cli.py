@@ -131,7 +131,7 @@ def test_the_pace_of_the_source_is_kept(rtpsp: Call, clip: Path, colour_engine: 
     report = tmp_path / "run.json"
     words = ["run", "--source", clip, "--engine", colour_engine, "--report", report, "--max-frames", "8"]
     assert rtpsp(*words, "--pace", "source").code == 0
-    assert 3 < json.loads(report.read_text())["fps"] < 11  # as fast as it can be read it has hundreds
+    assert json.loads(report.read_text())["fps"] == pytest.approx(10, rel=0.1)
 
 
 def test_images_keep_their_names(rtpsp: Call, colour_engine: Path, tmp_path: Path) -> None:

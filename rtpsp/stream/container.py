@@ -53,7 +53,7 @@ def close_container(container: InputContainer | OutputContainer) -> None:
     the first; so it is 1 MB.
     """
     container.close()
-    gc.collect()
+    gc.collect(1)  # not the oldest objects: to walk a large heap holds up the last frame of a run
 
 
 def video_stream(container: InputContainer, name: str, kind: str = "") -> VideoStream:
